@@ -24,8 +24,8 @@ from modelarchive.exchange.torch.lines_of_code import PYTORCH
 
 #: Ways through a forward that are gone at most: each is a whole network.
 _MOST_WAYS: Final = 8
-#: What PyTorch says that it would need of a truth, or of whether a number of rows is none.
-_OF_TRUTH: Final = re.compile(r"(Eq|Ne)\((\d+\*)?u\d+, [01]\)|(\d+\*)?u\d+ [<>]=? [01]")
+#: What PyTorch says that it would need of a truth, of whether a number of rows is none, or of what goes through them.
+_OF_TRUTH: Final = re.compile(r"(Eq|Ne)\((\d+\*)?u\d+, [01]\)|(\d+\*)?u\d+ [<>]=? [01]|u\d+")
 #: Truths that are asked for on one way: with more it is a loop that has no end where every answer is yes.
 _MOST_TRUTHS: Final = 64
 
@@ -161,11 +161,15 @@ class _Truths(TorchFunctionMode):
             is_known, value = self._flags.answer(func, args, kwargs or {})
             if is_known:
                 return value
+        if self._assumed is not None and func is torch.Tensor.tolist:
+            numbers = self._assumed.listed(args[0])
+            if numbers is not None:
+                return numbers
         truth = _ASKED.get(func)
         tensors = [each for each in args if isinstance(each, torch.Tensor)]
         if truth is None or (func is torch.Tensor.item and args[0].dtype != torch.bool) or all(map(_is_known, tensors)):
             found = self._flags.followed(func, args, kwargs or {})
-            return found if self._assumed is None else self._assumed.follow(func, found)
+            return found if self._assumed is None else self._assumed.follow(func, args, found)
         if self._assumed is not None and self._assumed.answers(args[0]):
             return True
         number = len(self.met)

@@ -21,7 +21,7 @@ from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, 
 from modelarchive.exchange.torch.choosing import choose_later, has_chosen
 from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
-from modelarchive.exchange.torch.flags import flags_of
+from modelarchive.exchange.torch.flags import constants_of, flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
 from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python
 from modelarchive.exchange.torch.quiet import quiet
@@ -284,8 +284,9 @@ class _Returned:
 
     structure: Any = None
 
-    def __init__(self, checks: Checks | None, flags: Mapping[str, torch.Tensor], assumed: Assumed | None) -> None:
-        self.checks, self.flags, self.assumed = checks, flags, assumed
+    def __init__(self, network: torch.nn.Module, checks: Checks | None, assumed: Assumed | None) -> None:
+        self.checks, self.assumed = checks, assumed
+        self.flags, self.constants = flags_of(network), constants_of(network)
         self.decided: dict[str, None] = {}
 
 
@@ -305,12 +306,12 @@ class _Whole(torch.nn.Module):
         super().__init__()
         self.network = network
         self.arguments = arguments
-        self.returned = _Returned(checks, flags_of(network), assumed)
+        self.returned = _Returned(network, checks, assumed)
 
     def forward(self, *inputs: Any) -> Any:
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
             arrays: list[Any] = []
-            with TensorsOfSizes():
+            with TensorsOfSizes(self.network, self.returned.constants):
                 structure = _numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 

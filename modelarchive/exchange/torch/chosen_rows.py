@@ -12,7 +12,7 @@ import torch
 from torch.fx import Node
 
 from modelarchive.exchange.torch.lifting import arguments, word
-from modelarchive.exchange.torch.rowwise import axis_of, expression, meets
+from modelarchive.exchange.torch.rowwise import axis_of, expression, is_elementwise, meets
 from modelarchive.exchange.torch.writing_calls import Writer
 
 _ATEN: Final = torch.ops.aten
@@ -337,9 +337,31 @@ def _summed(node: Node, choice: Choice) -> Step | None:
 
 def _masked_scatter(node: Node, choice: Choice) -> Step | None:
     x, mask, source = node.args[:3]
-    if mask is not choice.mask or choice.axis(source) != 0 or source.meta["val"].ndim != 1 or _shape(x) != _shape(mask):
+    if choice.mask is None or not _is_spread(mask, choice.mask) or choice.axis(source) != 0:
+        return None
+    rank = choice.mask.meta["val"].ndim
+    if _shape(x)[:rank] != _shape(choice.mask) or _shape(x)[rank:] != _shape(source)[1:]:
         return None
     return lambda writer: writer.called(_ATEN.where.self, mask, writer.shaped(source, writer.sizes(x)), x)
+
+
+def _is_spread(node: Any, mask: Any) -> bool:
+    """Whether an array says of each element what a mask says of the row that it is in."""
+    if node is mask:
+        return True
+    if not isinstance(node, Node) or not isinstance(mask, Node):
+        return False
+    if node.target is mask.target and node.args[1:] == mask.args[1:] and is_elementwise(node):
+        return len(node.all_input_nodes) == 1 and _is_spread(node.args[0], mask.args[0])
+    rank = mask.meta["val"].ndim
+    if word(node) not in ("unsqueeze", "expand", "expand_as") or _shape(node)[:rank] != _shape(mask):
+        return False
+    inner = node.args[0]
+    if word(node) == "unsqueeze":
+        is_behind = node.args[1] % node.meta["val"].ndim >= rank
+    else:
+        is_behind = inner.meta["val"].ndim == node.meta["val"].ndim
+    return is_behind and _is_spread(inner, mask)
 
 
 def _extreme(node: Node, choice: Choice) -> Step | None:

@@ -28,17 +28,25 @@ def functional(exported: torch.export.ExportedProgram, *, by_values: bool = Fals
     for node in exported.graph.nodes:
         if word(node) == "batch_norm":
             layer_of(node)  # before it is taken apart: it may be refused
-    if by_values or _needs(exported.graph):
-        exported = _decomposed(exported, {})
-        put_in(exported.graph_module)
     found = exported
+    table: dict[Any, Callable[..., Any]] = {}
+    if needs := by_values or _needs(exported.graph):
+        table = _taken_apart(exported.graph)  # at once: each way through a program takes as long as exporting it
+        found = _decomposed(exported, table)
+        put_in(found.graph_module)
+    plain = found
     for _ in range(_ROUNDS):
-        table = _taken_apart(found.graph)
-        if not table:
+        more = _taken_apart(found.graph)
+        if not more:
             break
-        found = _decomposed(found, table)
+        found = _decomposed(found, more)
     # What is refused is told by the names that people know, and by those alone that stand in the way.
-    return exported if _unknown(found.graph) - _unknown(exported.graph) else found
+    if not _unknown(found.graph) - _unknown(exported.graph):
+        return found
+    if needs and table:
+        plain = _decomposed(exported, {})
+        put_in(plain.graph_module)
+    return plain if _unknown(found.graph) - _unknown(plain.graph) else found
 
 
 def _decomposed(exported: torch.export.ExportedProgram, table: Any) -> torch.export.ExportedProgram:

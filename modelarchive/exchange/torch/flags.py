@@ -16,6 +16,17 @@ def flags_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each for name, each in found if each.numel() == 1 and not each.is_meta and each.device.type == "cpu"}
 
 
+def constants_of(network: torch.nn.Module) -> dict[str, int]:
+    """The whole numbers that a module keeps in buffers without axes which are not in its state, by name."""
+    found = {}
+    for name, each in flags_of(network).items():
+        where, _, own = name.rpartition(".")
+        is_number = not each.ndim and each.dtype in (torch.int32, torch.int64)
+        if is_number and own in network.get_submodule(where)._non_persistent_buffers_set:
+            found[name] = int(each)
+    return found
+
+
 class Flags:
     """Follows flags through a forward that runs without values.
 

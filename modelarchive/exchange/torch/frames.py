@@ -65,6 +65,14 @@ class Frame:
             frame = frame.parent
 
 
+def fingerprint(value: torch.Tensor) -> str:
+    """What tells a constant from others: its dtype, its shape, and its elements or a hash of these."""
+    if value.numel() <= MAX_LITERAL:
+        return f"{value.dtype} {value.tolist()}"
+    elements = value.detach().resolve_conj().resolve_neg().contiguous().view(torch.uint8).numpy()
+    return f"{value.dtype} {list(value.shape)} {hashlib.sha256(elements).hexdigest()}"
+
+
 def is_array(node: Any) -> bool:
     """Whether a call gives an array, or several."""
     value = node.meta.get("val") if isinstance(node, Node) else None

@@ -31,11 +31,14 @@ from modelarchive.exchange.torch.planning import Plan, own_tensors
 from modelarchive.exchange.torch.recorded import cast, has_array, scope
 from modelarchive.exchange.torch.recorded import is_array as is_value
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
+from modelarchive.exchange.torch.wrapping import named_tensors
 from modelarchive.nn.dim import Dim
 from modelarchive.nn.signature import free_name
 
 #: Operators whose layers are said in ops as well where they are no module's.
 _IN_OPS: Final = frozenset({"linear", "embedding", "sigmoid", "tanh", "softmax"})
+#: What batch normalisation counts, which is no parameter.
+_COUNT: Final = "num_batches_tracked"
 #: Operators that may be given numbers computed of sizes.
 _OF_NUMBERS: Final = ELEMENTWISE.keys() | ROUNDING.keys() | {"full", "full_like", "new_full", "scalar_tensor"}
 
@@ -102,6 +105,8 @@ class Importer:
         if layer is None:
             return None
         wanted = layer.collect_params()
+        if call is None and wanted.keys() != {each for each in named_tensors(module) if not each.endswith(_COUNT)}:
+            return None  # they are computed of others
         state = dict(own_tensors(module)) if call is not None else {}
         for name in wanted:
             where, _, own = name.rpartition(".")

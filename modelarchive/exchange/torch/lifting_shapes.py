@@ -172,8 +172,10 @@ def _repeat(context: Context, x: Any, *, repeats: Sequence[Any]) -> Any:
     for axis, times in enumerate(repeats):
         if isinstance(times, Dim):
             if isinstance(x.shape[axis], Dim) or x.shape[axis] != 1:
-                raise Refusal("an axis that is repeated a number of times that is not fixed")
-            x = stretched(x, [times if at == axis else size for at, size in enumerate(x.shape)])
+                places = ops.remainder(counted(context.shape[axis]), number_of(x.shape[axis]))
+                x = ops.take(x, places, axis=axis)
+            else:
+                x = stretched(x, [times if at == axis else size for at, size in enumerate(x.shape)])
         elif times == 0:
             raise Refusal("an array that is repeated 0 times")
         elif times != 1:

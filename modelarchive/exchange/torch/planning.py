@@ -20,6 +20,7 @@ from modelarchive.exchange.torch.frames import (
     Frame,
     dissolve,
     dissolve_foreign,
+    fingerprint,
     framed,
     is_array,
     needed,
@@ -310,7 +311,7 @@ class Plan:
             return f"parameter {id(self.tensors[node])}"
         if node in self.values:
             value = self.values[node]
-            return f"constant {value.dtype} {value.tolist()}" if isinstance(value, torch.Tensor) else str(value)
+            return f"constant {fingerprint(value)}" if isinstance(value, torch.Tensor) else str(value)
         value = node.meta.get("val")
         return f"size {self.sizes(value)}" if not is_array(node) else f"outside {node.name}"
 

@@ -56,6 +56,11 @@ def is_rowwise(node: Node, is_rows: _IsRows) -> bool:
     return rule is not None and rule(_Rows(node, is_rows))
 
 
+def is_elementwise(node: Node) -> bool:
+    """Whether each element of what a call gives depends on the same element of what it is given, and on no other."""
+    return _RULES.get(word(node)) is _elementwise
+
+
 class _Rows:
     """A call, and where the rows are in what it is given and gives.
 

@@ -39,6 +39,12 @@ _OF_LARGEST: Final = (
     "it that length (x.shape[1], say), or leave that part to what calls the network"
 )
 
+#: What is said where it makes a difference whether rows are chosen.
+_OF_ROWS: Final = (
+    "what it does depends on whether rows are chosen by values, and was not seen to do the same where none is: compute "
+    "with masks there (torch.where, sums of truths)"
+)
+
 
 def refuse_unfit(network: torch.nn.Module, known: Given) -> None:
     """Refuse an example that the module itself does not run on.
@@ -74,6 +80,8 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
     except ConversionError as error:
         if _asks(network, known, guards):
             raise ConversionError([("(model)", _OF_LARGEST)]) from error
+        if guards is not None and guards.assumed:
+            raise SizeError([("(model)", _OF_ROWS)]) from error
         if isinstance(error, SizeError):
             raise
         raise (SizeError(error.unsupported, hint=error.hint) if trial.sizes else error) from error
@@ -174,7 +182,7 @@ def _compare_assumed(comparison: Comparison, given: list[list[torch.Tensor]], nu
         observed = Observed()
 
         def run(*row: Any, observed: Observed = observed) -> Any:
-            with observed:
+            with observed.watching():
                 return comparison.run(*row)
 
         generator = torch.Generator().manual_seed(seed)
@@ -187,8 +195,7 @@ def _compare_assumed(comparison: Comparison, given: list[list[torch.Tensor]], nu
         seen |= {place for place, truth in enumerate(observed.truths) if not truth}
         if len(seen) == number:
             return
-    what = "depends on whether rows are chosen by values, and was not seen to do the same where none is"
-    raise ConversionError([("(model)", f"what it does {what}: compute with masks there (torch.where, sums of truths)")])
+    raise ConversionError([("(model)", _OF_ROWS)])
 
 
 def _compare_lengths(

@@ -5,6 +5,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.errors import ConversionError
+from modelarchive.exchange.torch import read_module
 
 torch = pytest.importorskip("torch")
 
@@ -66,6 +67,49 @@ def test_experts_that_are_passed_over_without_rows(add, tmp_path):
     for batch in (1, 2, 5):
         for x in (torch.randn(batch, 6, 4), torch.randn(1, 1, 4).expand(batch, 6, 4).contiguous()):
             np.testing.assert_allclose(net(x.numpy()), module(x).detach().numpy(), atol=1e-5)
+
+
+class OneByOne(Mixture):
+    """Goes through those experts alone that are chosen, as transformers does."""
+
+    def __init__(self, way, add=0.0):
+        super().__init__(None)
+        self.way, self.more = way, add
+
+    def forward(self, x):
+        rows = x.reshape(-1, 4)
+        weight, chosen = self.gate(rows).softmax(-1).topk(2)
+        found = torch.zeros_like(rows)
+        mask = torch.nn.functional.one_hot(chosen, EXPERTS).permute(2, 1, 0)
+        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
+        for each in hit.squeeze(-1).tolist() if self.way == "listed" else hit:
+            number = each if self.way == "listed" else each[0]
+            if number == EXPERTS:
+                continue
+            which, row = torch.where(mask[each].squeeze(0))
+            if self.way == "asked" and row.numel() == 0:
+                continue
+            result = self.experts[number](rows[row]) * weight[row, which, None]
+            found = found.index_add(0, row, result) + self.more
+        return found.view(x.shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["each", "asked", "listed"])
+def test_experts_that_are_gone_through_one_by_one(way, tmp_path):
+    torch.manual_seed(0)
+    module = OneByOne(way).eval()
+    assert ma.save_model(tmp_path / "net.h5", module, inputs=torch.randn(3, 6, 4)) == []
+    net = ma.load_model(tmp_path / "net.h5")
+    for x in (torch.randn(4, 6, 4), torch.randn(1, 1, 4).expand(2, 6, 4).contiguous()):
+        np.testing.assert_allclose(net(x.numpy()), module(x).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loop_that_does_something_else_for_those_that_are_not_chosen_is_refused():
+    torch.manual_seed(0)
+    with pytest.raises(ConversionError, match="was not seen to do the same"):
+        read_module(OneByOne("each", 1.0).eval(), torch.randn(3, 6, 4))
 
 
 @pytest.mark.parametrize("add", [other_without, scaled_with])

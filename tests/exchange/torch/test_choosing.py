@@ -95,6 +95,12 @@ def masked_scatter(x, layer):
     return x.masked_scatter(mask, layer(x)[mask].exp())
 
 
+def by_two_masks(x, layer):
+    mask = x[..., 0] > 0
+    y = x.masked_scatter(mask.unsqueeze(-1), layer(x[mask]))
+    return y.masked_scatter(~mask.unsqueeze(-1).expand(-1, -1, 4), layer(y[~mask]).tanh())
+
+
 def pooled(x, layer):
     mask = x[..., 0] > 0
     return layer(x[mask]).sum(0), layer(x[mask]).mean(0, keepdim=True), x[mask].mean()
@@ -113,7 +119,7 @@ def filled(x, layer):
 
 NETWORKS = {
     **{each.__name__: Experts(each) for each in (by_where, by_assignment, by_truths, by_nonzero, by_scattering)},
-    **{each.__name__: _of(each) for each in (replaced, masked_scatter, pooled, selected, filled)},
+    **{each.__name__: _of(each) for each in (replaced, masked_scatter, by_two_masks, pooled, selected, filled)},
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive.exchange.torch import read_module
+from modelarchive.exchange.torch import build_module, read_module
 from tests.exchange.torch.comparison import X
 from tests.exchange.torch.refusals import refused
 
@@ -99,3 +99,24 @@ def test_a_parametrisation_that_is_not_the_cause_is_not_told(tmp_path):
     model = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(6, 6)), Counting())
     (problem,) = refused(tmp_path, model.eval(), inputs=torch.from_numpy(X)).unsupported
     assert "size depends on values" in problem[1]
+
+
+def test_weights_of_layers_that_nobody_calls_keep_their_names():
+    """They are computed of others, or stand beside what the class has."""
+
+    class Idle(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(4, 4)
+            self.one = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(2, 3, 3))
+            self.two = torch.nn.utils.spectral_norm(torch.nn.Linear(2, 3))
+            self.three = torch.nn.BatchNorm2d(3)
+            self.three.register_buffer("seen", torch.ones(2))
+
+        def forward(self, x):
+            return self.first(x)
+
+    module = Idle().eval()
+    bundle = read_module(module, torch.randn(2, 4))
+    assert set(bundle.parameters) == set(module.state_dict())
+    build_module(bundle).load_state_dict(module.state_dict(), strict=True)

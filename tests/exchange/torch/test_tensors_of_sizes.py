@@ -105,12 +105,23 @@ def _ranged(x):
     return x + places[:, None] + torch.full((x.shape[1], 1), x.shape[0]) + torch.full_like(x, x.shape[1])
 
 
-@pytest.mark.parametrize("function", [_halves, _rounded, _ranged])
+def _levels(x):
+    """Shapes of several levels in one array, by which what stands in a row is cut, as in Deformable DETR."""
+    shapes = torch.as_tensor([(x.shape[0], 2), (x.shape[1], x.shape[2])])
+    flat = torch.cat([x[:, 0, :2].flatten(), x[0].flatten()])
+    one, other = flat.split([height * width for height, width in shapes])
+    places = torch.arange(0, shapes[1, 0], dtype=x.dtype) / shapes[1][0]
+    return one.view(*shapes[0]), other.view(shapes[1:, 0], -1) + places[:, None], x * shapes[:, 1].sum()
+
+
+@pytest.mark.parametrize("function", [_halves, _rounded, _ranged, _levels])
 def test_they_are_of_any_size(function):
     module = Computed(function)
     bundle = read_module(module, {"shape": [None, None, 4]})
     x = np.random.default_rng(1).standard_normal((5, 14, 4)).astype(np.float32)
-    assert np.array_equal(bundle.build()(x), module(torch.from_numpy(x)).numpy())
+    found, wanted = bundle.build()(x), module(torch.from_numpy(x))
+    for one, other in zip(*((each if isinstance(each, tuple) else (each,)) for each in (found, wanted)), strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-6)
 
 
 def test_a_tensor_that_values_are_written_into_is_none_of_sizes():
@@ -121,3 +132,52 @@ def test_a_tensor_that_values_are_written_into_is_none_of_sizes():
 
     with pytest.raises(ma.ConversionError, match=r"depends on values|values of an array"):
         read_module(Computed(function), ROWS)
+
+
+class Padded(torch.nn.Module):
+    """A convolution that fills its steps up, as EnCodec does: with numbers that it keeps in buffers and attributes."""
+
+    def __init__(self, width, stride, mode):
+        super().__init__()
+        self.layer, self.mode = torch.nn.Conv1d(3, 3, width, stride), mode
+        self.stride = torch.nn.Buffer(torch.tensor(stride), persistent=False)
+        self.width = torch.nn.Buffer(torch.tensor(width), persistent=False)
+        self.before = torch.tensor(width) - stride
+
+    def forward(self, x):
+        length = x.shape[-1]
+        steps = torch.ceil((length - self.width + self.before) / self.stride + 1).to(torch.int64) - 1
+        more = steps * self.stride + self.width - self.before - length
+        return self.layer(torch.nn.functional.pad(x, (self.before, more), self.mode))
+
+
+@pytest.mark.parametrize("mode", ["constant", "replicate"])
+def test_steps_are_filled_up_by_numbers_in_buffers(mode):
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(Padded(4, 2, mode), torch.nn.ELU(), Padded(8, 4, mode), Padded(3, 1, mode)).eval()
+    read = read_module(module, {"shape": [None, 3, "length"]}).build()
+    for length in range(8, 36):
+        x = torch.randn(2, 3, length)
+        np.testing.assert_allclose(read(x.numpy()), module(x).detach().numpy(), atol=1e-5)
+
+
+def test_a_quotient_that_is_no_whole_number_is_rounded_as_pytorch_does():
+    def function(x):
+        length = torch.tensor(x.shape[1])
+        rows = [
+            (length / 3).floor(),
+            (length / -3).ceil().abs(),
+            ((length * 2).float() / 3).to(torch.int32),
+            -length / 5,
+        ]
+        return x[:, : rows[0].long()].sum(1), sum(rows) + x, x[:, : rows[2]].amax(1)
+
+    module = Computed(function)
+    declared = {"shape": [None, "length", 4]}
+    read = read_module(module, declared).build()
+    for length in (6, 7, 8, 13, 22):
+        x = torch.randn(2, length, 4)
+        for one, other in zip(read(x.numpy()), module(x), strict=True):
+            np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
+    with pytest.raises(ma.ConversionError, match="depends on values"):  # (7 / 6) * 6 may be 6.9999995
+        read_module(Computed(lambda x: x[:, : (torch.tensor(x.shape[1]) / 6 * 6).long()]), declared)
