@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.torch.fake_quantising import DECIDING, on_steps, on_steps_of_each
 from modelarchive.exchange.torch.reasons import refuse_gradients
@@ -199,13 +200,27 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
 
 
 class Substitutes(TorchFunctionMode):
-    """Says functions by others."""
+    """Says functions by others, and a parameter that is given other data (``.data = weight``) by what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: ``id`` -> the tensor, and its data.
+        self._assigned: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch, or its substitute."""
+        kwargs = kwargs or {}
+        if func == torch.Tensor.data.__set__:
+            self._assigned[id(args[0])] = args[0], self._data(args[1])
+            return None
+        if self._assigned:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self._data, (args, dict(kwargs)))
         substitute = _SUBSTITUTES.get(func)
         if substitute is not None:
-            found = substitute(*args, **(kwargs or {}))
+            found = substitute(*args, **kwargs)
             if found is not NotImplemented:
                 return found
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
+
+    def _data(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._assigned.get(id(tensor), (None, tensor))[1]

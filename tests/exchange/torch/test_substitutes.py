@@ -7,6 +7,8 @@ import modelarchive as ma
 
 torch = pytest.importorskip("torch")
 
+from modelarchive.exchange.torch import read_module  # noqa: E402
+
 WORDS = torch.tensor([[1, 2, 0], [3, 9, 9]])
 
 
@@ -103,3 +105,26 @@ def test_what_observes_while_it_runs_is_told_what_stops_it(tmp_path):
     module = _quantised("in one").apply(torch.ao.quantization.enable_observer)
     with pytest.raises(ma.ConversionError, match="disable_observer"):
         ma.save_model(tmp_path / "net.h5", module, inputs=torch.randn(2, 4))
+
+
+class Reparameterised(torch.nn.Module):
+    """As networks of several branches do when they are evaluated: one convolution in place of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
+        self.both = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        self.both.weight.data = self.narrow.weight @ self.wide.weight
+        self.both.bias.data = self.narrow.weight @ self.wide.bias + self.narrow.bias
+        return self.both(x)
+
+
+def test_parameters_that_a_forward_assigns_are_computed():
+    module = Reparameterised().eval()
+    before = {name: each.clone() for name, each in module.state_dict().items()}
+    network = read_module(module, torch.randn(2, 4)).build()
+    assert all(torch.equal(each, before[name]) for name, each in module.state_dict().items())
+    x = torch.randn(3, 4)
+    np.testing.assert_allclose(network(x.numpy()), module(x).detach().numpy(), rtol=1e-5, atol=1e-6)
