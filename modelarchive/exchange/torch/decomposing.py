@@ -81,6 +81,7 @@ def _taken_apart(graph: torch.fx.Graph) -> dict[Any, Callable[..., Any]]:
         target: usual[target] if target in usual else more.get(target) or TORCHVISION.get(target._schema.name)
         for target in unknown
     }
+    found |= {each: each.decompose for each, other in found.items() if other is None and each._can_decompose()}
     return {target: each for target, each in found.items() if each is not None}
 
 

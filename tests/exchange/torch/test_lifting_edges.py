@@ -30,6 +30,8 @@ FLOATS = {
     "sort down": lambda x: x.sort(dim=-1, descending=True, stable=True)[1],
     "median": lambda x: x.median(-1)[0], "max": lambda x: x.max(-1)[1], "argmin": lambda x: x.argmin(-1),
     "nan_to_num": torch.nan_to_num, "clamp": lambda x: x.clamp(-1, 2), "lgamma": torch.lgamma, "digamma": torch.digamma,
+    "hsplit": lambda x: torch.hsplit(x, 2)[1], "vsplit": lambda x: torch.vsplit(x, 2)[1],
+    "atleast_3d": torch.atleast_3d,
     "lgamma of large ones": lambda x: torch.lgamma(x * 9.3), "digamma of large ones": lambda x: torch.digamma(x * 9.3),
 }  # fmt: skip
 INTEGERS = {
