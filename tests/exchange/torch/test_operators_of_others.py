@@ -24,33 +24,33 @@ except ImportError:
 
 
 def sample(image, y, x):
-    """An image between its elements, 0 outside."""
-    low, left = int(np.floor(y)), int(np.floor(x))
-    total = 0.0
+    """An image at places between its elements, 0 outside."""
+    low, left = (np.floor(each).astype(int) for each in (y, x))
+    (height, width), total = image.shape, np.zeros(y.shape)
     for row in (low, low + 1):
         for column in (left, left + 1):
-            if 0 <= row < image.shape[0] and 0 <= column < image.shape[1]:
-                total += image[row, column] * (1 - abs(y - row)) * (1 - abs(x - column))
+            is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            element = np.where(is_inside, image[row.clip(0, height - 1), column.clip(0, width - 1)], 0)
+            total += element * (1 - abs(y - row)) * (1 - abs(x - column))
     return total
 
 
 def deformed(x, weight, offset, mask, bias, *numbers):
-    """The operator as its paper says it, element by element (Zhu et al. 2018, Deformable ConvNets v2)."""
+    """The operator as its paper says it, tap by tap (Zhu et al. 2018, Deformable ConvNets v2)."""
     (sh, sw), (ph, pw), (dh, dw), (groups, apart) = (numbers[at : at + 2] for at in (0, 2, 4, 6))
     x, weight, offset, mask, bias = (np.asarray(each.detach()) for each in (x, weight, offset, mask, bias))
     channels, (rows, columns) = x.shape[1], weight.shape[2:]
-    found = np.zeros((len(x), len(weight), *offset.shape[2:]), np.float32)
-    for n, o, i, j in np.ndindex(*found.shape):
-        total = bias[o]
-        for c, r, s in np.ndindex(*weight.shape[1:]):
-            channel = o // (len(weight) // groups) * (channels // groups) + c
-            at = (channel // (channels // apart) * rows + r) * columns + s
-            y = i * sh - ph + r * dh + offset[n, 2 * at, i, j]
-            across = j * sw - pw + s * dw + offset[n, 2 * at + 1, i, j]
-            count = mask[n, at, i, j] if numbers[8] else 1
-            total += weight[o, c, r, s] * count * sample(x[n, channel], y, across)
-        found[n, o, i, j] = total
-    return found
+    found = np.zeros((len(x), len(weight), *offset.shape[2:])) + bias[:, None, None]
+    down, across = np.ogrid[: offset.shape[2], : offset.shape[3]]
+    for n, channel, r, s in np.ndindex(len(x), channels, rows, columns):
+        at = (channel // (channels // apart) * rows + r) * columns + s
+        y = down * sh - ph + r * dh + offset[n, 2 * at]
+        place = across * sw - pw + s * dw + offset[n, 2 * at + 1]
+        part = (mask[n, at] if numbers[8] else 1) * sample(x[n, channel], y, place)
+        group, c = divmod(channel, channels // groups)
+        for o in range(group * len(weight) // groups, (group + 1) * len(weight) // groups):
+            found[n, o] += weight[o, c, r, s] * part
+    return found.astype(np.float32)
 
 
 class Deformed(torch.nn.Module):
