@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-import operator
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +14,8 @@ import torch
 import torch.fx
 from torch._export import verifier
 from torch.fx.experimental import proxy_tensor
+
+from modelarchive.exchange.torch.functions_of_sizes import BUILTINS, FUNCTIONS, MODULES, TYPES
 
 #: Packages whose code stays as it is: PyTorch's compiler keeps tables of what functions are.
 _LEFT_ALONE: Final = frozenset({"torch", "modelarchive"})
@@ -56,7 +56,7 @@ def ordinary_python(network: torch.nn.Module, numbers: Numbers) -> Iterator[None
         for owner, name, method in remembering:
             setattr(owner, name, method.__wrapped__)
         for names in code:
-            for name, other_builtin in (_BUILTINS | _TYPES if numbers.are_sizes else _BUILTINS).items():
+            for name, other_builtin in (BUILTINS | TYPES if numbers.are_sizes else BUILTINS).items():
                 if name not in names:
                     names[name] = other_builtin
                     replaced.append((names, name, None))
@@ -98,8 +98,8 @@ def _apply(module: Any, apply: Callable[..., Any], function: Callable[..., torch
     return apply(module, function, recurse) if changes else module
 
 
-def _types_of_calls(verifier: Any, types_of_calls: Callable[..., Any]) -> Any:
-    return (*types_of_calls(verifier), types.FunctionType)  # as torch._sym_log2
+def _types_of_calls(program: Any, types_of_calls: Callable[..., Any]) -> Any:
+    return (*types_of_calls(program), types.FunctionType)  # as torch._sym_log2
 
 
 #: (class, method, what is called in its place, and given it).
@@ -117,7 +117,7 @@ def _asking(code: Sequence[dict[str, Any]], numbers: Numbers) -> Iterator[tuple[
 
     def asked(size: Any, number: Callable[..., Any]) -> Any:
         frame = sys._getframe(1)
-        numbers.asked |= id(frame.f_globals) in known and not _TYPES.keys().isdisjoint(frame.f_code.co_names)
+        numbers.asked |= id(frame.f_globals) in known and not TYPES.keys().isdisjoint(frame.f_code.co_names)
         return number(size)
 
     yield from ((torch.SymInt, name, asked) for name in ("__int__", "__index__"))
@@ -141,105 +141,13 @@ def _remembering(network: torch.nn.Module) -> Iterator[tuple[type, str, Any]]:
 _REMEMBERING: Final = type(functools.lru_cache(len))
 
 
-def _length(value: Any, /) -> Any:
-    size = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else None
-    return size if isinstance(size, torch.SymInt) else len(value)
-
-
-def _quotient(one: Any, other: Any, /) -> Any:
-    is_size = any(isinstance(each, torch.SymInt | torch.SymFloat) for each in (one, other))
-    return (one // other, one % other) if is_size else divmod(one, other)
-
-
-class _Number(type):
-    """``int`` or ``float``, but for what a call with a size gives."""
-
-    def __call__(cls, *given: Any, **named: Any) -> Any:
-        if len(given) == 1 and isinstance(given[0], torch.SymInt | torch.SymFloat):
-            return _OF_SIZES[cls.__mro__[1]](given[0])
-        return cls.__mro__[1](*given, **named)
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, cls.__mro__[1])
-
-    def __subclasscheck__(cls, other: type) -> bool:
-        return issubclass(other, cls.__mro__[1])
-
-    def __eq__(cls, other: object) -> bool:
-        return other is cls or other is cls.__mro__[1]
-
-    def __hash__(cls) -> int:
-        return hash(cls.__mro__[1])
-
-
-class _Int(int, metaclass=_Number):
-    pass
-
-
-class _Float(float, metaclass=_Number):
-    pass
-
-
-_OF_SIZES: Final[dict[Any, Callable[[Any], Any]]] = {int: torch.sym_int, float: torch.sym_float}
-#: Name of a builtin -> what is called in its place.
-_BUILTINS: Final = {"len": _length, "divmod": _quotient}
-_TYPES: Final = {"int": _Int, "float": _Float}
-
-
-def _of_a_size(function: Callable[..., float], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def called(value: Any, *more: Any) -> Any:
-        return (symbolic if isinstance(value, torch.SymInt | torch.SymFloat) else function)(value, *more)
-
-    return called
-
-
-def _logarithm(value: Any, base: float | None = None) -> Any:
-    return torch._sym_log2(value) * (math.log(2) if base is None else math.log(2, base))
-
-
-def _rounded(function: Callable[[Any], Any], value: Any) -> Any:
-    return torch.sym_float(function(value))
-
-
-_OF_BOTH: Final = {
-    **{name: getattr(torch, f"_sym_{name}") for name in ("sqrt", "log2", "cos", "sin", "tanh")},
-    "log": _logarithm,
-    "log10": functools.partial(_logarithm, base=10.0),
-    "exp": functools.partial(operator.pow, math.e),
-}
-#: Function of ``math`` or NumPy -> the same of numbers, and of sizes that have none yet.
-_FUNCTIONS: Final = {
-    **{getattr(math, name): _of_a_size(getattr(math, name), other) for name, other in _OF_BOTH.items()},
-    **{getattr(np, name): _of_a_size(getattr(np, name), other) for name, other in _OF_BOTH.items()},
-    math.pow: _of_a_size(math.pow, operator.pow),
-    np.ceil: _of_a_size(np.ceil, functools.partial(_rounded, math.ceil)),
-    np.floor: _of_a_size(np.floor, functools.partial(_rounded, math.floor)),
-}
-
-
-def _with_functions(module: types.ModuleType) -> types.ModuleType:
-    found = types.ModuleType(module.__name__)
-    vars(found).update(vars(module))
-    vars(found).update({each.__name__: other for each, other in _FUNCTIONS.items() if _is_of(each, module)})
-    return found
-
-
-def _is_of(function: Any, module: types.ModuleType) -> bool:
-    return getattr(module, function.__name__, None) is function
-
-
-#: Module -> the same with those functions.
-_MODULES: Final = {each: _with_functions(each) for each in (math, np)}
-
-
 def _other(value: Any) -> Any:
     """What stands for a module or a function in somebody's code; None: itself."""
     if isinstance(value, types.ModuleType):
-        return _MODULES.get(value)
+        return MODULES.get(value)
     if isinstance(value, _REMEMBERING):
         return value.__wrapped__
-    return _FUNCTIONS.get(value) if isinstance(value, types.BuiltinFunctionType | np.ufunc) else None
+    return FUNCTIONS.get(value) if isinstance(value, types.BuiltinFunctionType | np.ufunc) else None
 
 
 __all__ = ["Numbers", "ordinary_python"]

@@ -26,6 +26,7 @@ NUMBERS = {
     "an exponential": lambda x: x * math.exp(-x.shape[1] / 10) + math.pow(x.shape[1], -0.25),
     "an angle": lambda x: x * math.cos(math.pi / x.shape[1]) + math.sin(1 / x.shape[1]),
     "NumPy's functions": lambda x: x * np.sqrt(x.shape[1]) + np.log(x.shape[1]) - np.ceil(x.shape[1] / 3),
+    "NumPy's functions of arrays": lambda x: x * float(np.exp(np.ones(3), dtype=np.float32).sum()) + np.log(x.shape[1]),
     "a float": lambda x: x * (1 / float(x.shape[1])),
     "an int": lambda x: x * (int(x.shape[1]) + int(isinstance(x.shape[-1], int))),
     "a rounded one": lambda x: x * round(x.shape[1] / 4) + abs(x.shape[1] - 5) - divmod(x.shape[1], 3)[1],
