@@ -10,11 +10,14 @@ import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
+
+from modelarchive.exchange.torch.writes import Writes, is_plain
 
 _Restore = Callable[[], None]
 
@@ -47,20 +50,42 @@ def kept(module: torch.nn.Module, *, seed: int | None = None) -> Iterator[Writes
     Yields:
         What tells which tensors' values were changed so far.
     """
-    snapshot = _Snapshot(module)
-    writes = Writes(snapshot.tensors)
-    restores = [*_random(), *snapshot.restores]
-    if seed is not None:
-        for sow in (random.seed, np.random.seed, torch.random.default_generator.manual_seed, *snapshot.sows):
-            sow(seed)
+    found = _FOUND.get()
+    with contextlib.ExitStack() as stack:
+        if found is None or found.module is not module or found.is_taken:
+            found = _Snapshot(module)
+            stack.enter_context(found.put_back())
+            stack.enter_context(found.writes)
+        else:
+            stack.enter_context(found.put_back())
+        if seed is not None:
+            found.sow(seed)
+        yield found.writes
+
+
+@contextlib.contextmanager
+def kept_but_for_values(module: torch.nn.Module) -> Iterator[Writes]:
+    """As :func:`kept`, but of tensors' values only those are put back that were written where this is entered."""
+    found = _Snapshot(module)
+    with found.put_back():
+        yield found.writes
+
+
+@contextlib.contextmanager
+def kept_often(module: torch.nn.Module) -> Iterator[None]:
+    """Each :func:`kept` of a module in the block puts back how it is now: what it is made of is found once for all.
+
+    Args:
+        module: The network, which only what runs in :func:`kept` changes meanwhile.
+    """
+    found = _Snapshot(module)
+    token = _FOUND.set(found)
     try:
-        with writes:
-            yield writes
+        with found.writes:
+            yield
     finally:
-        problem = _all_done(restores)
-        writes.undo()
-        if problem is not None:
-            raise problem
+        _FOUND.reset(token)
+        found.writes.undo()
 
 
 def _all_done(restores: list[_Restore]) -> Exception | None:
@@ -80,96 +105,26 @@ def python_state(module: torch.nn.Module) -> list[_Restore]:
         return _Snapshot(module).restores
 
 
-class Writes(TorchDispatchMode):
-    """Copies the memory of known tensors before it is written for the first time; nothing is copied else.
-
-    Args:
-        tensors: The tensors, which have memory.
-    """
-
-    #: Operators that call others (of exported programs, say) are let through to those.
-    supports_higher_order_operators = True
-
-    def __init__(self, tensors: list[torch.Tensor]) -> None:
-        super().__init__()
-        self._known = {address for each in tensors if (address := _address(each))}
-        self._copies: dict[int, tuple[Any, Any]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run a function of PyTorch, after what it will write was copied."""
-        for each in _written(func, args, kwargs or {}):
-            address = _address(each)
-            if address in self._known and address not in self._copies:
-                storage = each.untyped_storage()
-                self._copies[address] = (storage, storage.clone())
-        return func(*args, **(kwargs or {}))
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: skipping would import PyTorch's compiler, which takes longer than everything here."""
-        return False
-
-    def changed(self, tensor: torch.Tensor) -> bool:
-        """Whether the tensor's memory was written since."""
-        return _address(tensor) in self._copies
-
-    def undo(self) -> None:
-        """Give everything that was written the values it had."""
-        for storage, copy in self._copies.values():
-            storage.copy_(copy)
-
-
 def _sow(generator: np.random.Generator, seed: int) -> None:
     generator.bit_generator.state = type(generator.bit_generator)(seed).state
-
-
-def _address(tensor: torch.Tensor) -> int:
-    """Where a tensor's memory begins; 0: it has none of its own."""
-    return tensor.untyped_storage().data_ptr() if _is_plain(tensor) else 0
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor with memory of its own, not one that stands for others or for none."""
-    return (
-        type(value) in (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", torch.nn.Parameter))
-        and value.layout is torch.strided
-        and not value.is_meta
-    )
-
-
-@functools.cache
-def _arguments(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The names of a function's arguments, and of those that it writes."""
-    arguments = func._schema.arguments if hasattr(func, "_schema") else ()
-    written = frozenset(each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write)
-    return tuple(each.name for each in arguments), written
-
-
-def _written(func: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
-    names, written = _arguments(func)
-    if not written and "running_mean" not in names:
-        return
-    given = dict(zip(names, args, strict=False)) | kwargs
-    if given.get("training", given.get("use_input_stats")):  # what no schema says of them
-        written |= {"running_mean", "running_var"}
-    for name in written & given.keys():
-        values = given[name] if isinstance(given[name], list | tuple) else [given[name]]
-        yield from (each for each in values if torch.is_tensor(each))
 
 
 class _Snapshot:
     """What a module is made of, found breadth first.
 
     Attributes:
+        module: The module.
         restores: What puts each part back; a part that is as it was is not touched.
-        tensors: All tensors that have memory.
-        sows: What lets each of its own random numbers begin with a seed.
+        writes: What sees where the values of its tensors are written.
+        is_taken: Whether the module is to be put back so at the end of a block.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self.sows: list[Callable[[int], object]] = []
+        self.module = module
+        self.is_taken = False
         self.restores: list[_Restore] = []
-        self.tensors: list[torch.Tensor] = []
+        self._sows: list[Callable[[int], object]] = []
+        self._tensors: list[torch.Tensor] = []
         self._seen: dict[int, Any] = {}
         self._next: deque[Any] = deque([module])
         while self._next and len(self._seen) < _MOST_OBJECTS:
@@ -177,6 +132,26 @@ class _Snapshot:
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._keep(value)
+        self.writes = Writes(self._tensors)
+
+    @contextlib.contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Put the module, and all states of random numbers, back when the block ends."""
+        restores = [*_random(), *self.restores]
+        self.is_taken = True
+        try:
+            yield
+        finally:
+            self.is_taken = False
+            problem = _all_done(restores)
+            self.writes.undo()
+            if problem is not None:
+                raise problem
+
+    def sow(self, seed: int) -> None:
+        """Let all random numbers begin with a seed."""
+        for each in (random.seed, np.random.seed, torch.random.default_generator.manual_seed, *self._sows):
+            each(seed)
 
     def _keep(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
@@ -192,13 +167,13 @@ class _Snapshot:
         elif isinstance(value, functools.partial):
             self._next.extend((value.func, value.args, value.keywords))
         elif isinstance(value, torch.Generator):
-            self.sows.append(value.manual_seed)
+            self._sows.append(value.manual_seed)
             self.restores.append(functools.partial(value.set_state, value.get_state()))
         elif isinstance(value, random.Random):
-            self.sows.append(value.seed)
+            self._sows.append(value.seed)
             self.restores.append(functools.partial(value.setstate, value.getstate()))
         elif isinstance(value, np.random.Generator):
-            self.sows.append(functools.partial(_sow, value))
+            self._sows.append(functools.partial(_sow, value))
             self.restores.append(functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state))
         elif isinstance(value, functools._lru_cache_wrapper):
             self._cache(value)
@@ -209,9 +184,9 @@ class _Snapshot:
             self._object(value)
 
     def _tensor(self, tensor: torch.Tensor) -> None:
-        if not _is_plain(tensor):
+        if not is_plain(tensor):
             return
-        self.tensors.append(tensor)
+        self._tensors.append(tensor)
         alias, trains, is_leaf = tensor.detach(), tensor.requires_grad, tensor.is_leaf
         gradient = tensor.grad if is_leaf else None
         self._next.append(gradient)
@@ -310,6 +285,10 @@ class _Snapshot:
                 slot.__set__(value, content)
 
         self.restores.append(restore)
+
+
+#: What :func:`kept_often` found.
+_FOUND: Final[ContextVar[_Snapshot | None]] = ContextVar("_FOUND", default=None)
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:

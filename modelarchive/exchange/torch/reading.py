@@ -23,7 +23,7 @@ from modelarchive.exchange.torch.exported import bundle_of_exported, is_exported
 from modelarchive.exchange.torch.given import Given, given
 from modelarchive.exchange.torch.hooks import parametrised
 from modelarchive.exchange.torch.inputs import declared, known_inputs, taken_for_one
-from modelarchive.exchange.torch.keeping import Writes, kept
+from modelarchive.exchange.torch.keeping import kept_but_for_values, kept_often
 from modelarchive.exchange.torch.leaves import OTHER_DROPOUTS
 from modelarchive.exchange.torch.lines_of_code import has_line
 from modelarchive.exchange.torch.mistakes import refuse_without_forward
@@ -35,6 +35,7 @@ from modelarchive.exchange.torch.sizes import SizeError
 from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.verifying import refuse_unfit, verify
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
+from modelarchive.exchange.torch.writes import Writes
 
 #: What may be kept of a network that cannot be read.
 _KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
@@ -62,23 +63,25 @@ def bundle_of_module(module: Any, inputs: Any) -> Bundle:
     if torch.is_autocast_enabled() or torch.is_autocast_enabled("cpu"):
         notes.append(Note("(model)", "is read as it computes without the autocast that is on where it is read"))
     notes += _left_out(network)
-    with kept(network) as writes, _plainly():
-        take_off(network)
-        _evaluate(network)
-        arrays = _arrays(network, writes)
-        row, arguments = known_inputs(network, inputs)
-        notes += [
-            Note("inputs", f"{name}={value!r} is no array: forward is given it") for name, value in arguments.literals
-        ]
-        if (
-            has_ours(network)
-            and arguments is IN_A_ROW
-            and (bundle := _restored(network, row, arrays, notes)) is not None
-        ):
-            return bundle
-        hint = f"{taken_for_one(network, arguments)}{_REMEMBERED if inputs is None else _KEEPS}"
-        with _hinted(hint, network):
-            return _of_network(network, given(row, arguments), arrays, notes)
+    with kept_but_for_values(network) as writes, _plainly():
+        with writes:
+            take_off(network)
+            _evaluate(network)
+            arrays = _arrays(network, writes)
+        with kept_often(network):
+            return _of_evaluated(network, inputs, arrays, notes)
+
+
+def _of_evaluated(network: torch.nn.Module, inputs: Any, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
+    row, arguments = known_inputs(network, inputs)
+    notes += [
+        Note("inputs", f"{name}={value!r} is no array: forward is given it") for name, value in arguments.literals
+    ]
+    if has_ours(network) and arguments is IN_A_ROW and (bundle := _restored(network, row, arrays, notes)) is not None:
+        return bundle
+    hint = f"{taken_for_one(network, arguments)}{_REMEMBERED if inputs is None else _KEEPS}"
+    with _hinted(hint, network):
+        return _of_network(network, given(row, arguments), arrays, notes)
 
 
 def _of_network(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle:
