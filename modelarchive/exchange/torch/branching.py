@@ -51,7 +51,8 @@ class Ways:
         inputs: What it is given.
         run: The forward, which returns a row of arrays and what they stand in.
         checks: The ways that are known to end in an error; those that are found are added.
-        flags: The module's flags, with values.
+        constants: Buffers that are not in the module's state, with values.
+        flags: Those that are and that it may decide by.
         decided: Names of flags that something was decided by; those that are found are added.
         assumed: What is taken for true; None: nothing is.
     """
@@ -60,6 +61,7 @@ class Ways:
     inputs: Sequence[torch.Tensor]
     run: Callable[[], tuple[tuple[torch.Tensor, ...], Any]]
     checks: Checks
+    constants: Mapping[str, torch.Tensor]
     flags: Mapping[str, torch.Tensor]
     decided: dict[str, None]
     assumed: Assumed | None = None
@@ -77,13 +79,17 @@ class Ways:
 
     def _behind(self, choices: tuple[bool, ...]) -> Any:
         """The results behind some choices."""
-        truths = _Truths(choices, self.checks, Flags(self.network, self.flags, self.decided), self.assumed)
+        truths = _Truths(choices, self.checks, self._known(), self.assumed)
         found = self._gone_once(truths)
         for at in reversed(range(len(choices), len(truths.met))):
             other = (*truths.answers[:at], False)
             if truths.answers[at] and other not in self.checks:
                 found = _chosen(truths.met[at], found, self._behind(other))
         return found
+
+    def _known(self) -> Flags:
+        is_lax = self.assumed is not None
+        return Flags(self.network, self.constants, self.flags, self.decided, is_lax=is_lax)
 
     def _gone_once(self, truths: _Truths) -> Any:
         self._gone += 1
@@ -157,10 +163,9 @@ class _Truths(TorchFunctionMode):
         if func in OBSERVING:
             with self:
                 return OBSERVING[func](*args, **(kwargs or {}))
-        if func in _DECIDING:
-            is_known, value = self._flags.answer(func, args, kwargs or {})
-            if is_known:
-                return value
+        is_known, value = self._flags.answer(func, args, kwargs or {})
+        if is_known:
+            return value
         if self._assumed is not None and func is torch.Tensor.tolist:
             numbers = self._assumed.listed(args[0])
             if numbers is not None:
@@ -232,10 +237,6 @@ _ASKED: Final[dict[Any, Callable[..., torch.Tensor]]] = {
     torch.allclose: _close,
     torch.Tensor.allclose: _close,
 }
-#: What gives Python a value to decide by.
-_DECIDING: Final = frozenset(
-    {*_ASKED, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__index__, torch.Tensor.tolist}
-)
 
 
 def share(graph: torch.fx.Graph) -> None:

@@ -11,25 +11,27 @@ import torch
 import torch.export
 import torch.fx
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.aliases import Aliases
 from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, Place, apart
 from modelarchive.exchange.torch.assuming import Assumed
-from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, Ways, is_of_truth, is_of_values, share
+from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.choosing import choose_later, has_chosen
-from modelarchive.exchange.torch.comparing import contained
 from modelarchive.exchange.torch.decomposing import functional
-from modelarchive.exchange.torch.flags import constants_of, flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
 from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python
 from modelarchive.exchange.torch.quiet import quiet
 from modelarchive.exchange.torch.reasons import reason_of, reason_of_values, refuse_loops
-from modelarchive.exchange.torch.tensors_of_sizes import TensorsOfSizes
+from modelarchive.exchange.torch.whole import Whole
 
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
+
+#: What gives sizes that arrays hold.
+_OF_VALUES: Final = (torch.ops.aten.item.default, torch.ops.aten.repeat_interleave.Tensor)
 
 #: Looks at the inputs of a program.
 Look: TypeAlias = Callable[[Sequence[torch.fx.Node]], None]
@@ -119,13 +121,17 @@ def captured(
     first: Exception | None = None  # what asked for values
     assumed: Assumed | None = None
     last: Exception | None = None  # what stood in the way before anything was assumed
+    of_numbers: Program | None = None  # one that has sizes of values, which may be flags
     while True:
-        whole = _Whole(network, arguments, None if first is None else checks, assumed)
+        by_values = first is not None
+        whole = Whole(network, arguments, checks if by_values else None, assumed, takes_flags=of_numbers is not None)
         try:
-            return _with_sizes(functools.partial(_captured, whole, example, free, numbers, look), numbers)
+            found = _with_sizes(functools.partial(_captured, whole, example, free, numbers, look), numbers)
         except CheckError:
             continue
         except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
+            if of_numbers is not None:
+                return of_numbers
             if first is None and is_of_truth(error):
                 first = error
                 continue
@@ -140,6 +146,19 @@ def captured(
                 # By values or without them, another size of the example changes nothing.
                 raise reason_of_values(error, first) from error
             raise Refusal(reason_of(error)) from error
+        if by_values or of_numbers is not None or not whole.returned.flags or not _has_sizes_of_values(found.graph):
+            return found
+        of_numbers = found
+
+
+def _has_sizes_of_values(graph: torch.fx.Graph) -> bool:
+    """Whether the sizes of some array are numbers that arrays hold."""
+    numbers = [each.meta["val"] for each in graph.nodes if each.target in _OF_VALUES]
+    symbols = set[Any]().union(*(free_unbacked_symbols(each) for each in numbers))
+    values = (value for each in graph.nodes if symbols for value in pytree.tree_leaves(each.meta.get("val")))
+    return any(
+        isinstance(each, torch.Tensor) and not symbols.isdisjoint(free_unbacked_symbols(each)) for each in values
+    )
 
 
 def _with_sizes(capture: Callable[[], Program], numbers: Numbers) -> Program:
@@ -161,7 +180,7 @@ def _with_sizes(capture: Callable[[], Program], numbers: Numbers) -> Program:
 
 
 def _captured(
-    whole: _Whole,
+    whole: Whole,
     example: Sequence[torch.Tensor],
     free: Sequence[Sequence[int]],
     numbers: Numbers,
@@ -277,69 +296,6 @@ def calls(node: torch.fx.Node, *, root: bool = False) -> list[Call]:
         name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
         found.append(Call(key, path, name))
     return found
-
-
-class _Returned:
-    """What a forward returned last; no container, whose items PyTorch would put back."""
-
-    structure: Any = None
-
-    def __init__(self, network: torch.nn.Module, checks: Checks | None, assumed: Assumed | None) -> None:
-        self.checks, self.assumed = checks, assumed
-        self.flags, self.constants = flags_of(network), constants_of(network)
-        self.decided: dict[str, None] = {}
-
-
-class _Whole(torch.nn.Module):
-    """A network that returns its arrays in one tuple, whatever it returns them in.
-
-    Args:
-        network: The network.
-        arguments: How it is called.
-        checks: Each way is gone that values may send its forward, but for these; None: values are not asked for.
-        assumed: What is taken for true; None: nothing is.
-    """
-
-    def __init__(
-        self, network: torch.nn.Module, arguments: Arguments, checks: Checks | None, assumed: Assumed | None
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.arguments = arguments
-        self.returned = _Returned(network, checks, assumed)
-
-    def forward(self, *inputs: Any) -> Any:
-        def run() -> tuple[tuple[torch.Tensor, ...], Any]:
-            arrays: list[Any] = []
-            with TensorsOfSizes(self.network, self.returned.constants):
-                structure = _numbered(self.arguments.call(self.network, inputs), arrays)
-            return tuple(arrays), structure
-
-        checks = self.returned.checks
-        if checks is None:
-            arrays, self.returned.structure = run()
-        else:
-            if self.returned.assumed is not None:
-                self.returned.assumed.number = 0
-            ways = Ways(
-                self.network, inputs, run, checks, self.returned.flags, self.returned.decided, self.returned.assumed
-            )
-            arrays, self.returned.structure = ways.results()
-        return arrays
-
-
-def _numbered(value: Any, arrays: list[Any]) -> Any:
-    """`value` with places for its arrays."""
-    if isinstance(value, torch.Tensor):
-        arrays.append(value)
-        return Place(len(arrays) - 1)
-    value = contained(value)
-    if isinstance(value, Mapping):
-        return {key: _numbered(item, arrays) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        items = [_numbered(item, arrays) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    return value
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -1,82 +1,259 @@
-"""Flags and counters that a module keeps in buffers of one element: what it decides by them is decided as they are."""
+"""Tensors whose values are known while a module runs without values: what it decides by them is decided as they are.
+
+Those are tensors that are not in its state, as an attribute or a buffer, and flags, counters and numbers that are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import torch
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
+
+#: Elements of a tensor at most.
+_MOST: Final = 4096
+_WHOLE: Final = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+#: What Python takes for a truth.
+_TRUTHS: Final = frozenset(
+    {torch.Tensor.__bool__, torch.Tensor.is_nonzero, torch.is_nonzero, torch.equal, torch.Tensor.equal,
+     torch.allclose, torch.Tensor.allclose}
+)  # fmt: skip
+#: What gives Python a value to decide by.
+DECIDING: Final = frozenset(
+    {*_TRUTHS, torch.Tensor.item, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__index__,
+     torch.Tensor.tolist}
+)  # fmt: skip
+#: What gives as many elements as values say.
+_OF_A_SIZE: Final = frozenset(
+    {getattr(where, name) for where in (torch, torch.Tensor) for name in
+     ("argwhere", "bincount", "masked_select", "nonzero", "repeat_interleave", "unique", "unique_consecutive", "where")
+     if hasattr(where, name)} | {torch.Tensor.__getitem__}
+)  # fmt: skip
+
+_WRITING: Final = frozenset(
+    {"__set__", "__setitem__", "__iadd__", "__isub__", "__imul__", "__idiv__", "__itruediv__", "__ifloordiv__",
+     "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"}
+)  # fmt: skip
+
+#: What makes a tensor of numbers.
+_MAKING: Final = frozenset({torch.arange, torch.eye, torch.full, torch.linspace, torch.ones, torch.tensor, torch.zeros})
+_OF_SIZES: Final = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_PLAIN: Final = (bool, int, float, str, torch.dtype, torch.device, torch.layout)
+
+
+def constants_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The small buffers that are not in a module's state, by name."""
+    return {name: each for name, each in _small(network.named_buffers()) if not _is_state(network, name)}
 
 
 def flags_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The buffers of one element, by name, which have memory."""
-    found = network.named_buffers()
-    return {name: each for name, each in found if each.numel() == 1 and not each.is_meta and each.device.type == "cpu"}
+    """The small parameters, and buffers of a module's state, by name."""
+    found = {name: each for name, each in _small(network.named_buffers()) if _is_state(network, name)}
+    return {**found, **dict(_small(network.named_parameters()))}
 
 
-def constants_of(network: torch.nn.Module) -> dict[str, int]:
-    """The whole numbers that a module keeps in buffers without axes which are not in its state, by name."""
-    found = {}
-    for name, each in flags_of(network).items():
-        where, _, own = name.rpartition(".")
-        is_number = not each.ndim and each.dtype in (torch.int32, torch.int64)
-        if is_number and own in network.get_submodule(where)._non_persistent_buffers_set:
-            found[name] = int(each)
-    return found
+def _small(named: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    return ((name, each) for name, each in named if _has_values(each) and each.numel() <= _MOST)
+
+
+def _is_state(network: torch.nn.Module, name: str) -> bool:
+    where, _, own = name.rpartition(".")
+    return own not in network.get_submodule(where)._non_persistent_buffers_set
+
+
+def _has_values(tensor: torch.Tensor) -> bool:
+    return not tensor.is_meta and tensor.device.type == "cpu" and tensor.layout is torch.strided
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a tensor is none of those that an export gives a module in the place of its state and inputs."""
+    return (
+        type(value) is torch.Tensor
+        and _has_values(value)
+        and value.numel() <= _MOST
+        and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
 
 
 class Flags:
-    """Follows flags through a forward that runs without values.
+    """Follows them through a forward that runs without values.
 
     Args:
         network: The module, whose tensors have no values now.
-        values: Its flags, with values.
-        decided: The names of those that something was decided by; those that are found are added.
+        constants: Buffers that are not in its state, by name, with values.
+        flags: What is in its state.
+        decided: Names of flags that something was decided by; those that are found are added.
+        is_lax: Whether all truths of flags are answered, not those of buffers of one element only.
     """
 
-    def __init__(self, network: torch.nn.Module, values: Mapping[str, torch.Tensor], decided: dict[str, None]) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        constants: Mapping[str, torch.Tensor],
+        flags: Mapping[str, torch.Tensor],
+        decided: dict[str, None],
+        *,
+        is_lax: bool = False,
+    ) -> None:
         self._decided = decided
-        #: ``id`` -> the tensor, what it is, and the flags that it was computed from.
-        self._known: dict[int, tuple[torch.Tensor, torch.Tensor, frozenset[str]]] = {}
-        for name, each in network.named_buffers():
+        is_open = {name for name, each in flags.items() if each.numel() > 1 or isinstance(each, torch.nn.Parameter)}
+        self._unanswered = frozenset[str]() if is_lax else is_open
+        #: ``id`` -> the tensor, what it is (None: that is not known any more), and the flags it was computed from.
+        self._known: dict[int, tuple[torch.Tensor, torch.Tensor | None, frozenset[str]]] = {}
+        values = {**constants, **flags}
+        for name, each in (*network.named_buffers(), *network.named_parameters()):
             if name in values:
                 with _disable_current_modes():
                     value = values[name].detach().clone()
-                self._known[id(each)] = each, value, frozenset({name})
+                self._know(each, value, frozenset({name} & flags.keys()))
 
     def answer(self, function: Any, args: Any, kwargs: Any) -> tuple[bool, Any]:
-        """Whether a function gives no tensor but what Python decides by, of flags alone; and what it gives."""
+        """Whether a function gives what Python decides by, of known values alone; and what it gives."""
+        if function not in DECIDING:
+            return False, None
         found = self._computed(function, args, kwargs)
-        if found is None or isinstance(found[0], torch.Tensor | tuple):
+        if found is None or isinstance(found[0], torch.Tensor):
+            return False, None
+        is_truth = function in _TRUTHS or type(found[0]) is bool
+        if is_truth and not found[1].isdisjoint(self._unanswered):
             return False, None
         self._decided.update(dict.fromkeys(sorted(found[1])))
         return True, found[0]
 
     def followed(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """Run a function, and know what it gives of flags alone, and what it writes into them."""
-        known = [each for each in pytree.tree_leaves((args, kwargs)) if id(each) in self._known]
+        """Run a function, and know what it gives of known values alone, and what it writes into them."""
+        if isinstance(function, torch._ops.OpOverload):  # PyTorch's own, while it records
+            return function(*args, **kwargs)
+        given = list(_tensors((args, kwargs)))
+        known = [each for each in given if self._value(each) is not None]
+        if not known:
+            result = function(*args, **kwargs)
+            if function in _MAKING and not given:
+                self._made(result, function, args, kwargs)
+            return result
+        if len(known) == len(given) and function in _OF_A_SIZE and (folded := self._folded(function, args, kwargs)):
+            return folded[0]
         versions = [each._version for each in known]
         result = function(*args, **kwargs)
-        written = [each for each, version in zip(known, versions, strict=True) if each._version != version]
-        gives_one = isinstance(result, torch.Tensor) and result.numel() == 1
-        found = self._computed(function, args, kwargs) if written or (known and gives_one) else None
-        if found is None:
-            for each in written:  # of something that has no value
-                del self._known[id(each)]
-        elif gives_one and isinstance(found[0], torch.Tensor):
-            self._known[id(result)] = result, *found
+        writes = _writes(function, kwargs) or any(
+            each._version != version for each, version in zip(known, versions, strict=True)
+        )
+        found = self._computed(function, args, kwargs)
+        if found is not None:
+            for one, value in _pairs(result, found[0]):
+                self._know(one, value, found[1])
+        elif writes:  # of something that has no value
+            self._forget(known)
         return result
 
+    def value(self, tensor: Any, *, most: int = _MOST) -> torch.Tensor | None:
+        """What a tensor is, by which something is decided; None: that is not known, or it is longer than `most`."""
+        if not isinstance(tensor, torch.Tensor) or self._value(tensor) is None:
+            return None
+        _, value, names = self._known[id(tensor)]
+        if value is None or max(value.shape, default=0) > most:
+            return None
+        self._decided.update(dict.fromkeys(sorted(names)))
+        return value
+
+    def _made(self, result: Any, function: Any, args: Any, kwargs: Any) -> None:
+        """Know what a function has made of numbers."""
+        plain = all(each is None or isinstance(each, _PLAIN) for each in _leaves((args, kwargs)))
+        if plain and isinstance(result, torch.Tensor) and result.device.type == "cpu" and result.numel() <= _MOST:
+            with _disable_current_modes():
+                self._know(result, function(*args, **kwargs), frozenset())
+
+    def _know(self, tensor: torch.Tensor, value: torch.Tensor, names: frozenset[str]) -> None:
+        if value.numel() <= _MOST:
+            self._known[id(tensor)] = tensor, value, names
+
+    def _value(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        if id(tensor) not in self._known:
+            if not _is_constant(tensor):
+                return None
+            with _disable_current_modes():
+                self._known[id(tensor)] = tensor, tensor.detach().clone(), frozenset()
+        return self._known[id(tensor)][1]
+
+    def _forget(self, written: Sequence[torch.Tensor]) -> None:
+        """Tensors, and those that share their memory, are not known any more."""
+        memory = {_memory(value) for each in written if (value := self._value(each)) is not None}
+        for key, (tensor, value, names) in self._known.items():
+            if value is not None and _memory(value) in memory:
+                self._known[key] = tensor, None, names
+
+    def _folded(self, function: Any, args: Any, kwargs: Any) -> tuple[Any] | None:
+        """What gives as many elements as values say, as a constant; None: it does not, or flags are among them."""
+        if function is torch.Tensor.__getitem__ and not any(each.dtype is torch.bool for each in _tensors(args[1:])):
+            return None
+        found = self._computed(function, args, kwargs)
+        if found is None or found[1] or not isinstance(found[0], torch.Tensor | tuple):
+            return None
+        return (found[0],)
+
     def _computed(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, frozenset[str]] | None:
-        tensors = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
-        if not tensors or not all(id(each) in self._known for each in tensors):
+        """What a function gives, and the flags that it depends on; None: it is not known."""
+        leaves = list(_leaves((args, kwargs)))
+        tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
+        if not tensors or any(self._value(each) is None for each in tensors):
+            return None
+        if any(isinstance(each, _OF_SIZES) for each in leaves):
             return None
         names = frozenset[str]().union(*(self._known[id(each)][2] for each in tensors))
-        with _disable_current_modes():
-            given, more = pytree.tree_map_only(torch.Tensor, lambda each: self._known[id(each)][1], (args, kwargs))
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            before = torch.get_rng_state()
+            given, more = self._given(tuple(args)), self._given(dict(kwargs))
             try:
-                return function(*given, **more), names
-            except (RuntimeError, TypeError, ValueError):  # what it raises it raises without values, too
+                found = function(*given, **more)
+            except (RuntimeError, TypeError, ValueError, IndexError):  # what it raises it raises without values, too
                 return None
+            if not torch.equal(before, torch.get_rng_state()):
+                torch.set_rng_state(before)
+                return None
+            return found, names
+
+    def _given(self, value: Any) -> Any:
+        """What a function is given, of tensors with values."""
+        if isinstance(value, torch.Tensor):
+            return self._known[id(value)][1]
+        if isinstance(value, slice):
+            return slice(*map(self._given, (value.start, value.stop, value.step)))
+        if type(value) in (tuple, list):
+            return type(value)(map(self._given, value))
+        return {key: self._given(each) for key, each in value.items()} if type(value) is dict else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple | list):
+        for each in value:
+            yield from _leaves(each)
+    elif isinstance(value, dict):
+        yield from _leaves(list(value.values()))
+    elif isinstance(value, slice):
+        yield from _leaves((value.start, value.stop, value.step))
+    else:
+        yield value
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    return (each for each in _leaves(value) if isinstance(each, torch.Tensor))
+
+
+def _pairs(result: Any, found: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The tensors of a result with what they are."""
+    if isinstance(result, torch.Tensor) and isinstance(found, torch.Tensor):
+        yield result, found
+    elif isinstance(result, tuple | list) and isinstance(found, tuple | list) and len(result) == len(found):
+        for one, other in zip(result, found, strict=True):
+            yield from _pairs(one, other)
+
+
+def _writes(function: Any, kwargs: Any) -> bool:
+    """Whether a function writes into what it is given, by its name."""
+    name = getattr(function, "__name__", "")
+    return "out" in kwargs or name in _WRITING or (name.endswith("_") and not name.endswith("__"))
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage().data_ptr())

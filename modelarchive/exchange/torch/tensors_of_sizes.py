@@ -16,6 +16,8 @@ from torch.fx.experimental.symbolic_shapes import statically_known_false, static
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from modelarchive.exchange.torch.flags import Flags
+
 _MAKING: Final = frozenset({torch.tensor, torch.scalar_tensor, torch.as_tensor})
 #: What numbers of sizes are counted in.
 _COUNTED: Final = frozenset({torch.int64, torch.int32, torch.bool})
@@ -55,17 +57,14 @@ class TensorsOfSizes(TorchFunctionMode):
     """Knows which numbers such tensors hold, and gives them where sizes are taken or Python asks.
 
     Args:
-        network: The module that runs.
-        constants: The whole numbers that it keeps in buffers which are not in its state, by name.
+        flags: What is known of tensors' values beside.
     """
 
-    def __init__(self, network: torch.nn.Module, constants: Mapping[str, int]) -> None:
+    def __init__(self, flags: Flags) -> None:
         super().__init__()
+        self._flags = flags
         #: ``id`` -> the tensor, its version, and its number or its list of numbers.
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int, Any]] = {}
-        for name, each in network.named_buffers():
-            if name in constants:
-                self._known[id(each)] = weakref.ref(each), each._version, constants[name]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch, or give a number."""
@@ -80,13 +79,18 @@ class TensorsOfSizes(TorchFunctionMode):
             truth = value if isinstance(value, bool | torch.SymBool) else value != 0
             if statically_known_true(truth) or statically_known_false(truth):
                 return bool(truth)  # else the way of truths that nobody knows is taken
-        if self._known and (name in _CREATING or name in _TAKING):
+        is_known, value = self._flags.answer(func, args, kwargs)
+        if is_known:
+            return value
+        if name in _CREATING or name in _TAKING:
             kept = 0 if name in _CREATING else 1
             args = (*args[:kept], *self._numbers(args[kept:]))
             kwargs = {key: self._numbers(each) for key, each in kwargs.items()}
+        if name == "repeat_interleave" and (found := self._repeated(*args, **kwargs)) is not None:
+            return found
         if func is torch.as_tensor and args and _of_data(args[0]) is not None:
             func = torch.tensor  # PyTorch exports the other with the example's size
-        found = func(*args, **kwargs)
+        found = self._flags.followed(func, args, kwargs)
         if isinstance(found, torch.Tensor):
             if found.dtype in _COUNTED or found.dtype in _ROUNDED:
                 self._know(found, _as(found, self._of_call(func, name, args, kwargs)))
@@ -95,6 +99,15 @@ class TensorsOfSizes(TorchFunctionMode):
             for each, row in zip(found, rows, strict=True) if isinstance(rows, list) else ():
                 self._know(each, _as(each, row))
         return found
+
+    def _repeated(self, x: Any, repeats: Any = None, dim: int | None = None, **more: Any) -> torch.Tensor | None:
+        """``repeat_interleave`` by numbers that are known; None: they are not."""
+        counts = self._flags.value(repeats)
+        if counts is None or counts.numel() == 1:
+            return None
+        with _disable_current_modes():
+            rows = torch.repeat_interleave(counts)
+        return torch.index_select(x.flatten() if dim is None else x, dim or 0, rows)
 
     def _know(self, tensor: torch.Tensor, value: Any) -> None:
         if value is not None:
@@ -107,7 +120,11 @@ class TensorsOfSizes(TorchFunctionMode):
         tensor, version, number = self._known.get(id(value), (None, 0, None))
         if tensor is not None and version == value._version and tensor() is value:
             return number
-        return _of_constant(value)
+        if value.dtype not in (torch.int64, torch.int32):
+            return None
+        constant = self._flags.value(value, most=_MOST)
+        with _disable_current_modes():
+            return None if constant is None or not constant.numel() else constant.tolist()
 
     def _is_known(self, value: Any) -> bool:
         return self._known_of(value) is not None
@@ -159,16 +176,6 @@ def _as(found: torch.Tensor, value: Any) -> Any:
         is_positive = statically_known_true(value.above >= 0)
         return value.above if value.below == 1 else value.above // value.below if is_positive else None
     return value != 0 if found.dtype is torch.bool and _is_number(value) else value
-
-
-def _of_constant(tensor: torch.Tensor) -> int | None:
-    """The whole number of a tensor that is none of the module's parameters and buffers, but an attribute, say."""
-    if type(tensor) is not torch.Tensor or tensor.ndim or tensor.dtype not in (torch.int64, torch.int32):
-        return None
-    if tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        return None
-    with _disable_current_modes():
-        return int(tensor)
 
 
 def _of_quotients(name: str, given: list[Any]) -> Any:

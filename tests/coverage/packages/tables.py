@@ -82,7 +82,7 @@ NETWORKS: Networks = {
     },
     "pytorch-tabnet": {
         "TabNet": lambda: (named("pytorch_tabnet.tab_network:TabNet")(
-            4, 2, n_d=4, n_a=4, n_steps=2, cat_idxs=[1], cat_dims=[3], cat_emb_dim=1, virtual_batch_size=2,
+            4, 2, n_d=4, n_a=4, n_steps=2, cat_idxs=[1], cat_dims=[3], cat_emb_dim=[1],
             group_attention_matrix=torch.eye(4)), floats(3, 4).abs().round()),
         "TabNet, entmax": lambda: (named("pytorch_tabnet.tab_network:TabNetNoEmbeddings")(
             4, 2, n_d=4, n_a=4, n_steps=2, mask_type="entmax", virtual_batch_size=2,
