@@ -23,8 +23,19 @@ def is_module(value: object) -> bool:
 
 
 def is_optimizer(value: object) -> bool:
-    """Whether it is an optimizer, whose state belongs to parameters."""
-    return isinstance(value, torch.optim.Optimizer)
+    """Whether it is an optimizer that says its state by parameters; any other has a state as other objects have."""
+    if not isinstance(value, torch.optim.Optimizer):
+        return False
+    inside = _inside(value)
+    return type(inside).state_dict is torch.optim.Optimizer.state_dict or _is_by_parameters(inside.state_dict())
+
+
+def _is_by_parameters(state: Any) -> bool:
+    """Whether it is what PyTorch's own optimizers give: state by number, and groups that list the numbers."""
+    if not isinstance(state, Mapping) or not isinstance(state.get("state"), Mapping):
+        return False
+    groups = state.get("param_groups")
+    return isinstance(groups, list) and all(isinstance(each, Mapping) and "params" in each for each in groups)
 
 
 def names_of(module: torch.nn.Module) -> dict[int, str]:
@@ -194,7 +205,7 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, names: Names, state: M
         names: What its parameters are called.
         state: The state, with tensors.
     """
-    optimizer = _inside(optimizer)
+    given, optimizer = optimizer, _inside(optimizer)
     called = _numbered(optimizer, names)
     numbers = {name: number for number, name in called.items()}
     by_names = {frozenset(map(str, group["params"])): group for group in reversed(state["param_groups"])}
@@ -204,13 +215,13 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, names: Names, state: M
         theirs = same_place if {*map(str, same_place["params"])} == {*ours} else by_names[frozenset(ours)]
         groups.append({**theirs, "params": [numbers[name] for name in ours]})
     of_parameters = {numbers[name]: value for name, value in state["state"].items()}
-    optimizer.load_state_dict(
+    given.load_state_dict(
         {**state.get("more", {}), "state": {**of_parameters, **state.get("others", {})}, "param_groups": groups}
     )
+    held = getattr(optimizer, "state", {})  # one that passes its state on to another need not have any
     for number, parameter in _parameters(optimizer):
-        if called[number] in state["state"]:
-            taken = optimizer.state[parameter]
-            optimizer.state[parameter] = _exact(taken, state["state"][called[number]])
+        if called[number] in state["state"] and parameter in held:
+            held[parameter] = _exact(held[parameter], state["state"][called[number]])
 
 
 def _exact(taken: Any, saved: Any) -> Any:
@@ -227,10 +238,21 @@ def _exact(taken: Any, saved: Any) -> Any:
 
 
 def _inside(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimizer inside of one that another library has wrapped around it."""
+    """The optimizer inside of one that another library has wrapped around it, and that has no state of its own."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        if not _is_one(optimizer.state_dict(), inner.state_dict()):
+            break
         optimizer = inner
     return optimizer
+
+
+def _is_one(one: Any, other: Any) -> bool:
+    """Whether two states hold the same objects."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_one(each, other[key]) for key, each in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_one, one, other))
+    return one is other or (isinstance(one, str | int | float) and one == other)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, torch.Tensor]]:
