@@ -93,6 +93,9 @@ def _described(model: Any, values: Mapping[str, Any], inputs: Any) -> Descriptio
         if bundle.architecture is None:
             return bundle.reason
         checked, stored = bundle.checked(), bundle.parameters
+        room = framework_of(model)
+        if hasattr(room, "computed") and (computed := room.computed(model)):
+            return f"{computed[0]} is computed of several variables, which training changes"
     constants = {name: stored[name] for name in checked.shapes if name not in values}
     if others := [name for name in checked.shapes if name in values and not _same(values[name], stored[name])]:
         return f"an archive of the model has {others[0]} in another way than the network in memory"
