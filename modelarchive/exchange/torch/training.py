@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from modelarchive import tensors
 from modelarchive.errors import ParameterError
+from modelarchive.exchange.torch.reads import Reads
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards, walk
 
 #: Tensor, by ``id`` -> what a parameter is called.
@@ -36,6 +37,11 @@ def _is_by_parameters(state: Any) -> bool:
         return False
     groups = state.get("param_groups")
     return isinstance(groups, list) and all(isinstance(each, Mapping) and "params" in each for each in groups)
+
+
+def reads_of(module: torch.nn.Module) -> Reads:
+    """Tells whether a description of the module still holds, if the module is watched while it is described."""
+    return Reads(module)
 
 
 def names_of(module: torch.nn.Module) -> dict[int, str]:
