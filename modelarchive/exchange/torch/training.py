@@ -68,19 +68,23 @@ def whole_tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def beside(module: torch.nn.Module) -> dict[str, Any]:
-    """What a module keeps beside parameters: what ``get_extra_state`` gives, and the buffers of wrappers."""
+    """What a module keeps beside parameters: extra states, buffers of wrappers, and what else ``state_dict`` has."""
     own = {
         path: each.get_extra_state()
         for path, each in walk(module)
         if type(each).get_extra_state is not torch.nn.Module.get_extra_state
     }
     around = {name: tensor for name, tensor in _around(module).items() if tensor is not None}
-    found = {"extra_state": own, "wrappers": around}
+    found = {"extra_state": own, "wrappers": around, "more": _more(module)}
     return {name: value for name, value in found.items() if value}
 
 
 def put_beside(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
-    """Give a module back what :func:`beside` took."""
+    """Give a module back what :func:`beside` took.
+
+    Raises:
+        ParameterError: Its ``load_state_dict`` does not take what its ``state_dict`` gave beside parameters.
+    """
     modules = dict(walk(module))
     for path, value in state.get("extra_state", {}).items():
         modules[path].set_extra_state(value)
@@ -88,6 +92,53 @@ def put_beside(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     for name, value in state.get("wrappers", {}).items():
         with torch.no_grad():
             around[name].copy_(value)
+    _put_more(module, state.get("more", {}))
+
+
+def _more(module: torch.nn.Module) -> dict[str, Any]:
+    """What code of modules' own adds to ``state_dict``: quantised weights, tensors that are no buffers."""
+    several = [each for _, each in walk(module) if not isinstance(each, torch.jit.ScriptModule)]
+    if not any(map(_has_state_of_its_own, several)):
+        return {}
+    inner = several[0]
+    known = {name for name, _ in inner.named_parameters(remove_duplicate=False)}
+    known |= {name for name, _ in inner.named_buffers(remove_duplicate=False)}
+    state = inner.state_dict()
+    return {name: value for name, value in state.items() if name not in known and not name.endswith("_extra_state")}
+
+
+def _has_state_of_its_own(module: torch.nn.Module) -> bool:
+    usual, kind = torch.nn.Module, type(module)
+    is_usual = kind.state_dict is usual.state_dict and kind._save_to_state_dict is usual._save_to_state_dict
+    return not is_usual or bool(module._state_dict_hooks)
+
+
+def _put_more(module: torch.nn.Module, saved: Mapping[str, Any]) -> None:
+    """Have ``load_state_dict`` take it, where it is not what there is already."""
+    if not saved or _are_same(_more(module), saved):
+        return
+    inner = next(each for _, each in walk(module))
+    problem = ""
+    try:
+        inner.load_state_dict({**inner.state_dict(), **saved})
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        problem = f": {error}"
+    if problem or not _are_same(_more(module), saved):
+        few = ", ".join([*saved][:3])
+        raise ParameterError(
+            f"the module's load_state_dict does not take back what its state_dict gave: {few}{problem}"
+        )
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_are_same(each, other[key]) for key, each in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_are_same, one, other))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        left, right = tensors.asarray(one), tensors.asarray(other)
+        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _around(module: torch.nn.Module) -> dict[str, torch.Tensor]:
