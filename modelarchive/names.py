@@ -54,6 +54,11 @@ def problems_with_texts(several: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
+def as_text(text: str) -> str:
+    r"""The text with escapes (``\ud800``) in place of halves of characters, which UTF-8 cannot say."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def blocks_of(several: Iterable[str]) -> set[str]:
     """The dotted paths above names."""
     blocks: set[str] = set()

@@ -155,11 +155,13 @@ def load_private_key(path: str | os.PathLike[str], password: bytes | None = None
         MissingDependencyError: `cryptography` is not installed.
     """
     from_openssh, from_pem = _serialization("load_ssh_private_key", "load_pem_private_key")
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     data = _read(Path(os.fsdecode(path)), MAX_KEY)
     load = from_openssh if b"OPENSSH PRIVATE KEY" in data else from_pem
     try:
         key = load(data, password)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if _is_public(path):
             raise FormatError("is a public key, which checks", file=path, hint="the private key signs") from error
         raise FormatError(f"is no private key that can be read: {error}", file=path, hint=_HINT) from error
@@ -172,13 +174,15 @@ def load_private_key(path: str | os.PathLike[str], password: bytes | None = None
 
 def _public_key(path: str | os.PathLike[str]) -> Ed25519PublicKey:
     from_openssh, from_pem = _serialization("load_ssh_public_key", "load_pem_public_key")
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     data = _read(Path(os.fsdecode(path)), MAX_KEY)
     if b"PRIVATE KEY" in data:
         hint = f"`openssl pkey -in {Path(os.fsdecode(path)).name} -pubout` prints the public key of it"
         raise FormatError("is a private key, which nobody but its owner is to have", file=path, hint=hint)
     try:
         key = (from_pem if b"-----BEGIN" in data else from_openssh)(data)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise FormatError(f"is no public key that can be read: {error}", file=path, hint=_HINT) from error
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -183,7 +183,12 @@ def test_a_pipe_for_a_signature_is_not_waited_for(path: Path, keys: tuple[Path, 
 def test_keys_that_are_none(path: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     signing.sign(path, keys[0])
     bad = tmp_path / "bad"
-    for content in (b"", b"\xff" * 100, b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
+    for content in (
+        b"",
+        b"\xff" * 100,
+        b"no key at all",
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    ):
         bad.write_bytes(content)
         for act in (lambda: signing.sign(path, bad), lambda: signing.check(path, bad)):
             with pytest.raises(ma.FormatError, match="key that can be read") as caught:

@@ -1,9 +1,11 @@
-"""The architecture of a run's network: described once, so that each checkpoint is a whole model."""
+"""The architecture of a run's network: described so that each checkpoint is a whole model."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,16 +28,18 @@ class Description(NamedTuple):
         kinds: Path of a block -> its kind.
         names: The names of all of the architecture's parameters.
         constants: Those of them that are none of the network's: tables that its forward makes.
+        assumed: Gives all else that it holds for, to be compared with what it gives later.
     """
 
     texts: dict[str, Any]
     kinds: dict[str, str]
     names: frozenset[str]
     constants: dict[str, np.ndarray | Deferred]
+    assumed: Callable[[], Any]
 
 
 class Architecture:
-    """Describes a network once, at the first save.
+    """Describes a network at the first save, and again where what it is described by has changed since.
 
     Args:
         inputs: An example of its inputs, as :func:`modelarchive.save_model` takes it; None: only a network that needs
@@ -46,6 +50,7 @@ class Architecture:
         self._inputs = inputs
         self._is_known = False
         self._found: Description | None = None
+        self._assumed: Any = None
 
     def of(self, model: Any, values: Mapping[str, Any], inputs: Any = None) -> Description | None:
         """Its description; None if there is none to give: one warning says why, where inputs were given.
@@ -56,6 +61,8 @@ class Architecture:
             inputs: An example, in place of the one that is known.
         """
         inputs = self._inputs if inputs is None else inputs
+        if self._found is not None and self._found.assumed() != self._assumed:
+            self._is_known, self._found = False, None
         if self._is_known or not (inputs is not None or _needs_no_inputs(model)):
             return self._found
         self._is_known = True
@@ -67,10 +74,14 @@ class Architecture:
         finally:
             randomness.put_random_states(states)  # training goes on as if nobody had looked
         if isinstance(found, Description):
-            self._found = found
+            self._found, self._assumed = found, found.assumed()
         elif inputs is not None:
             warnings.warn(f"checkpoints hold parameters without an architecture: {found}", stacklevel=7)
         return self._found
+
+
+def _nothing() -> None:
+    """What a description of parameters and layers alone holds for beside them."""
 
 
 def _needs_no_inputs(model: Any) -> bool:
@@ -79,6 +90,7 @@ def _needs_no_inputs(model: Any) -> bool:
 
 def _described(model: Any, values: Mapping[str, Any], inputs: Any) -> Description | str:
     """A network's description, or why checkpoints cannot have it."""
+    reads = None
     if isinstance(model, Block):
         from modelarchive.architecture import describing
 
@@ -89,15 +101,24 @@ def _described(model: Any, values: Mapping[str, Any], inputs: Any) -> Descriptio
 
         if any(hasattr(each, "full_tensor") for each in values.values()):
             return "its parameters are distributed; save_model() describes the network before it is divided"
-        bundle = bundle_of_model(model, inputs)
+        room = framework_of(model)
+        reads = room.reads_of(model) if hasattr(room, "reads_of") else None
+        with reads.watched() if reads is not None else contextlib.nullcontext():
+            bundle = bundle_of_model(model, inputs)
         if bundle.architecture is None:
             return bundle.reason
         checked, stored = bundle.checked(), bundle.parameters
+        if hasattr(room, "computed") and (computed := room.computed(model)):
+            return f"{computed[0]} is computed of several variables, which training changes"
     constants = {name: stored[name] for name in checked.shapes if name not in values}
     if others := [name for name in checked.shapes if name in values and not _same(values[name], stored[name])]:
         return f"an archive of the model has {others[0]} in another way than the network in memory"
     return Description(
-        architecture_texts(checked.architecture), kinds_of(checked.architecture), frozenset(checked.shapes), constants
+        architecture_texts(checked.architecture),
+        kinds_of(checked.architecture),
+        frozenset(checked.shapes),
+        constants,
+        _nothing if reads is None else partial(reads.values, bundle.notes),
     )
 
 

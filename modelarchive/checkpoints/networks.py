@@ -6,7 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from modelarchive.archive.saving import initialized, kinds_in
 from modelarchive.errors import ModelArchiveError, ParameterError, UnsupportedDataError
 from modelarchive.nn import Block
 from modelarchive.store.contents import Entry
+
+#: What Keras counts layers of one class with.
+_COUNT: Final = re.compile(r"_(\d+)(?=\.|$)")
 
 
 class Network(Protocol):
@@ -174,7 +177,11 @@ class _OfKeras(_OfTorch):
     def stored(self, order: Sequence[str]) -> dict[str, str]:
         """Keras counts the layers of a process: `dense` in one is `dense_7` in another that made more of them."""
         ours = list(self._room.network_of(self._module))
-        if ours != list(order) and [*map(_uncounted, ours)] == [*map(_uncounted, order)]:
+        if {*ours} == {*order}:
+            return {}
+        if [*map(_uncounted, ours)] != [*map(_uncounted, order)]:  # what an architecture lacks lies behind the rest
+            ours, order = sorted(ours, key=_counted), sorted(order, key=_counted)
+        if [*map(_uncounted, ours)] == [*map(_uncounted, order)]:
             return dict(zip(ours, order, strict=True))
         return {}
 
@@ -223,7 +230,12 @@ class _OfDict(_Unchanged):
 
 
 def _uncounted(name: str) -> str:
-    return re.sub(r"_\d+(?=\.|$)", "", name)
+    return _COUNT.sub("", name)
+
+
+def _counted(name: str) -> tuple[str, list[int]]:
+    """A key by which layers of one class stand in the order in which they were made."""
+    return _uncounted(name), [int(found[1]) for found in _COUNT.finditer(name)]
 
 
 def _leaves(data: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,6 +125,23 @@ def on_disk(text: str) -> Path:
 def add_output(parser: argparse.ArgumentParser, *, required: bool, text: str) -> None:
     """``-o OUT``: a file to write."""
     parser.add_argument("-o", "--output", type=on_disk, metavar="OUT", required=required, help=text)
+
+
+def refuse_sources(out: Path | str | None, sources: Iterable[Any]) -> None:
+    """Refuse to write over what is read: the rest of a model, or a key, would be gone.
+
+    Args:
+        out: What is to be written, if anything.
+        sources: What is read; URLs and None are left alone.
+
+    Raises:
+        WrongUseError: They are one file.
+    """
+    if out is None or not Path(out).is_file():
+        return
+    for each in sources:
+        if isinstance(each, Path) and each.is_file() and each.samefile(out):
+            raise WrongUseError(f"{each} is read, and would be written over", hint="give OUT a name of its own")
 
 
 def add_archive_output(parser: argparse.ArgumentParser, *, required: bool, text: str = "the archive to write") -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_place, add_shard_size, choice, on_disk
+from modelarchive.cli.arguments import (
+    Commands,
+    add_command,
+    add_place,
+    add_shard_size,
+    choice,
+    on_disk,
+    refuse_sources,
+)
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.errors import SpecError
 from modelarchive.formats.systems import FORMATS, System, listed
@@ -88,6 +96,7 @@ def run(chosen: argparse.Namespace) -> int:
     from modelarchive.models.content import size_of
     from modelarchive.models.converting import format_of_target
 
+    refuse_sources(chosen.target, [chosen.source, chosen.config])
     size = size_of(chosen.source)
     inputs = [_declaration(text) for text in chosen.input] if chosen.input else None
     target = Path(chosen.target)

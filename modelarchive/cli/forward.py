@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_place, on_disk
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place, on_disk, refuse_sources
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
 from modelarchive.formats.systems import BACKENDS
@@ -45,6 +45,7 @@ def run(chosen: argparse.Namespace) -> int:
     import modelarchive
     from modelarchive.models.content import refuse_foreign
 
+    refuse_sources(chosen.output, [chosen.file, *chosen.input])
     with output.transfers(chosen.file):
         refuse_foreign(chosen.file)
     with output.transfers(chosen.file), modelarchive.open(chosen.file) as archive:

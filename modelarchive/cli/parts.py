@@ -16,6 +16,7 @@ from modelarchive.cli.arguments import (
     add_place,
     children,
     pairs,
+    refuse_sources,
 )
 from modelarchive.cli.outcome import DONE, WrongUseError, spelled
 from modelarchive.cli.output import Column
@@ -79,6 +80,7 @@ def extract(chosen: argparse.Namespace) -> int:
     block, parts = chosen.block, {"children": chosen.children, "until": chosen.until, "after": chosen.after}
     if block is None and not any(parts.values()):
         raise WrongUseError("BLOCK, --until or --from is needed", hint=f"modelarchive show --tree {chosen.file}")
+    refuse_sources(chosen.output, [chosen.file])
     refuse_foreign(chosen.file)
     with modelarchive.open(chosen.file) as archive:
         size = archive.size
@@ -113,6 +115,7 @@ def transplant(chosen: argparse.Namespace) -> int:
 
     if chosen.output is None and not chosen.dry_run:
         raise WrongUseError("-o OUT is needed", hint="--dry-run prints the plan and writes nothing")
+    refuse_sources(chosen.output, [chosen.source])
     refuse_foreign(chosen.target)
     options: dict[str, Any] = {
         "select": chosen.select,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, on_disk
+from modelarchive.cli.arguments import Commands, add_command, add_output, on_disk, refuse_sources
 from modelarchive.cli.outcome import DONE, WrongUseError
 from modelarchive.errors import FormatError
 
@@ -34,6 +34,7 @@ def sign(chosen: argparse.Namespace) -> int:
     from modelarchive import signing
     from modelarchive.models.content import refuse_foreign
 
+    refuse_sources(chosen.output, [chosen.file, chosen.key])
     refuse_foreign(chosen.file)
     if chosen.message:
         with modelarchive.open(chosen.file) as archive:

@@ -8,8 +8,8 @@ import webbrowser
 from pathlib import Path
 
 from modelarchive.cli import output
-from modelarchive.cli.arguments import Commands, add_command, add_output, add_place
-from modelarchive.cli.outcome import DONE
+from modelarchive.cli.arguments import Commands, add_command, add_output, add_place, refuse_sources
+from modelarchive.cli.outcome import DONE, WrongUseError
 
 
 def add(commands: Commands) -> None:
@@ -25,6 +25,11 @@ def run(chosen: argparse.Namespace) -> int:
     from modelarchive import page
     from modelarchive.models.content import size_of
 
+    refuse_sources(chosen.output, [chosen.file, chosen.other])
+    if chosen.output is not None and chosen.output.is_file() and not _is_page(chosen.output):
+        raise WrongUseError(
+            f"{chosen.output} is no page, and would be written over", hint="-o PAGE.html; OTHER stands before -o"
+        )
     target = chosen.output or Path(tempfile.mkdtemp(prefix="modelarchive-")) / f"{chosen.file.name}.html"
     files = [chosen.file] if chosen.other is None else [chosen.file, chosen.other]
     with output.progress("looking", sum(map(size_of, files))) as progress:
@@ -36,3 +41,10 @@ def run(chosen: argparse.Namespace) -> int:
         how = "opened in the browser" if opened else "open it in any browser"
         output.say(f"{target}: {output.size(target.stat().st_size)}, {how}")
     return DONE
+
+
+def _is_page(path: Path) -> bool:
+    """Whether it is HTML, or empty."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    return not start or start.startswith((b"<!doctype html", b"<html"))

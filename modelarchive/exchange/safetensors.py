@@ -303,7 +303,17 @@ def _strings(metadata: Mapping[str, Any]) -> tuple[dict[str, str], list[Note]]:
     notes = [
         Note(f"metadata[{key!r}]", "written as JSON text") for key, value in metadata.items() if type(value) is not str
     ]
-    return {key: value if type(value) is str else json.dumps(value) for key, value in metadata.items()}, notes
+    notes += [
+        Note(f"metadata: {text}", f"{what}; escaped") for text, what in names.problems_with_texts(_texts(metadata))
+    ]
+    as_text = names.as_text
+    return {
+        as_text(key): as_text(value) if type(value) is str else json.dumps(value) for key, value in metadata.items()
+    }, notes
+
+
+def _texts(metadata: Mapping[str, Any]) -> list[str]:
+    return [*metadata, *(each for each in metadata.values() if type(each) is str)]
 
 
 def _losses(bundle: Bundle) -> list[Note]:

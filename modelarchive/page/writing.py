@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from modelarchive.checkpoints import checkpoints_in
 from modelarchive.models.content import opened
+from modelarchive.names import as_text
 from modelarchive.page.describing import described
 from modelarchive.remote import RemoteFile, located
 from modelarchive.store.replace import replacing
@@ -60,7 +61,7 @@ def render(
     shown = _shown(_place(path), None if other is None else _place(other), progress)
     titles = [shown["run"]["title"]] if "run" in shown else [each["title"] for each in shown["models"]]
     # A file's name need be no text.
-    title = " → ".join(titles).encode("utf-8", "backslashreplace").decode("utf-8")
+    title = as_text(" → ".join(titles))
     script, style = _built("page.js"), _built("page.css")
     return Template(_built("page.html")).substitute(
         title=html.escape(title),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelarchive.errors import MissingDependencyError
 from modelarchive.remote.address import scrubbed
-from modelarchive.remote.transport import ADVICE, LATER, PASSING, Answer, Failure, version_in
+from modelarchive.remote.transport import ADVICE, LATER, NO_CREDENTIALS, PASSING, Answer, Failure, version_in
 
 #: Characters of another library's message that are repeated.
 _LONGEST: Final = 300
@@ -96,12 +96,14 @@ def failure(error: Exception, options: Mapping[str, Any]) -> Failure:
         return Failure("there is no such file", status=status, hint=ADVICE[404])
     if isinstance(error, PermissionError):
         return Failure("it may not be read", status=status, hint=ADVICE[403])
+    lacks_credentials = "credential" in type(error).__name__.lower()  # botocore's, google.auth's
     number = error.errno if isinstance(error, OSError) else None
-    is_final = number in _FINAL or isinstance(error, IsADirectoryError | ValueError | TypeError)
+    is_final = lacks_credentials or number in _FINAL or isinstance(error, IsADirectoryError | ValueError | TypeError)
     again = status in PASSING or (status is None and not is_final)
     words = scrubbed(str(error), options).splitlines()[:1]
     what = f"{type(error).__name__}: {words[0][:_LONGEST]}" if words else type(error).__name__
-    return Failure(what, status=status, again=again, hint=LATER if again else ADVICE.get(status or 0))
+    advice = NO_CREDENTIALS if lacks_credentials else ADVICE.get(status or 0)
+    return Failure(what, status=status, again=again, hint=LATER if again else advice)
 
 
 def _status(error: Exception) -> int | None:

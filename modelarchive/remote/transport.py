@@ -91,6 +91,7 @@ ADVICE: Final = {
     410: "compare it with where it was published",
     416: "download it again from where it was published: it is shorter than its index says",
 }
+NO_CREDENTIALS: Final = f"{ADVICE[401]}; of S3's public files the option anon says that none are needed"
 #: Statuses after which the same request may succeed.
 PASSING: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 LATER: Final = "try again later"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import modelarchive as ma
 from modelarchive import nn
+from modelarchive.checkpoints import describing
 from tests.checkpoints.training import Loader, digits
 
 IMAGES = digits()[0][:4]
@@ -144,3 +146,63 @@ def test_without_inputs_nothing_is_described(tmp_path: Path) -> None:
     for step in (1, 2):
         with run.load(step) as archive:
             assert not archive.has_architecture
+
+
+def _changing(torch: Any) -> dict[str, tuple[Any, Any]]:
+    """Modules that compute by what is no parameter, and how a run changes it."""
+
+    class Own(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, compute: Any, **own: Any) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 3)
+            self.norm = torch.nn.BatchNorm1d(3)
+            self.compute = compute
+            self.register_buffer("count", torch.tensor(1))
+            self.register_buffer("table", torch.ones(3), persistent=False)
+            for name, value in own.items():
+                setattr(self, name, value)
+
+        def forward(self, x: Any) -> Any:
+            return self.compute(self, self.norm(self.layer(x)))
+
+    settings = SimpleNamespace(scales=[2.0, {"last": 3.0}])
+    return {
+        "a number": (Own(lambda net, x: x * net.factor, factor=2.0), lambda net: setattr(net, "factor", 3.0)),
+        "a tensor": (Own(lambda net, x: x * net.shift, shift=torch.ones(3)), lambda net: net.shift.add_(1)),
+        "a table": (Own(lambda net, x: x * net.table), lambda net: net.table.mul_(3)),
+        "what decides": (Own(lambda net, x: x if net.count > 0 else -x), lambda net: net.count.sub_(1)),
+        "settings": (
+            Own(lambda net, x: x * net.settings.scales[0], settings=settings),
+            lambda net: setattr(net.settings, "scales", [5.0]),
+        ),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a number", "a tensor", "a table", "what decides", "settings"])
+def test_what_is_no_parameter_may_change(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An architecture of the first save would compute with what was there then; nothing else is described twice."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net, change = _changing(torch)[name]
+    described = []
+    once = describing._described
+    monkeypatch.setattr(describing, "_described", lambda *given: described.append(1) or once(*given))
+    optimizer = torch.optim.AdamW(net.parameters())
+    x = torch.randn(5, 4)
+    with ma.Checkpoints(tmp_path, keep=None, inputs=x) as run:
+        for step in range(1, 5):
+            net.train()(x).sum().backward()
+            optimizer.step()
+            if step == 3:
+                with torch.no_grad():
+                    change(net)
+            net.unread = step  # nobody computes with it
+            run.save(step, model=net, optimizer=optimizer)
+            with torch.no_grad():
+                expected = net.eval()(x).numpy()
+            np.testing.assert_allclose(
+                ma.load_model(run.save(step, model=net).result())(x.numpy()), expected, rtol=1e-5
+            )
+    assert len(described) == 2
+    assert "__getattribute__" not in vars(torch.nn.Module)

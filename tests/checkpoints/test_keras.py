@@ -223,3 +223,75 @@ def test_callbacks_are_given_in_their_order(tmp_path: Path) -> None:
                 ma.Checkpoints(tmp_path), callbacks=[keras.callbacks.EarlyStopping(), Halving(0.5)]
             )._parts["callbacks"]
         )
+
+
+class Held(keras.layers.Layer):
+    """Layers in containers inside of containers, and variables of its own."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.inner = [[keras.layers.Dense(4), {"norm": keras.layers.BatchNormalization()}]]
+        self.inner[0].append(self.inner)  # type: ignore[arg-type]  # people keep trees that lead back
+
+    def build(self, shape: Any) -> None:
+        self.inner[0][0].build(shape)
+        self.inner[0][1]["norm"].build((*shape[:-1], 4))
+        self.count = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="count")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.inner[0][1]["norm"](self.inner[0][0](x), training=training)
+
+
+def _lora(model: Any) -> Any:
+    model.layers[0].enable_lora(2)
+    return model
+
+
+def _lora_in_attention() -> Any:
+    x = keras.Input((3, 4))
+    attention = keras.layers.MultiHeadAttention(2, 2)
+    model = keras.Model(x, keras.layers.Dense(1)(attention(x, x)))
+    attention._query_dense.enable_lora(1)
+    return model
+
+
+def _of(*several: Any, shape: tuple[int, ...] = (4,)) -> Any:
+    return keras.Sequential([keras.Input(shape), *several, keras.layers.Dense(1)])
+
+
+#: Models whose variables are not all parameters of a vocabulary, one by one.
+APART = {
+    "LoRA": lambda: _lora(_of(keras.layers.Dense(4))),
+    "LoRA of a convolution": lambda: _lora(_of(keras.layers.Conv1D(4, 2), shape=(3, 4))),
+    "LoRA in attention": _lora_in_attention,
+    "spectral": lambda: _of(keras.layers.SpectralNormalization(keras.layers.Dense(4))),
+    "held": lambda: _of(Held()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APART)
+def test_what_is_no_parameter_of_the_vocabulary_goes_on(tmp_path: Path, name: str) -> None:
+    """Factors, vectors of power iterations, layers in nested containers: a variable that is left out begins anew."""
+
+    def made() -> Any:
+        model = APART[name]()
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    keras.utils.set_random_seed(0)
+    model = made()
+    x = np.random.default_rng(0).normal(size=(8, *model.input_shape[1:])).astype(np.float32)
+    y = np.random.default_rng(1).normal(size=(8, *model.output_shape[1:])).astype(np.float32)
+    model.train_on_batch(x, y)
+    with ma.Checkpoints(tmp_path) as run:
+        run.save(1, model=model, optimizer=model.optimizer)
+    keras.utils.set_random_seed(1)
+    other = made()
+    ma.Checkpoints(tmp_path).restore(model=other, optimizer=other.optimizer)
+    assert same(arrays(model.variables), arrays(other.variables))
+    model.train_on_batch(x, y)
+    other.train_on_batch(x, y)
+    assert same(arrays(model.variables), arrays(other.variables))
+    assert same(arrays(model.optimizer.variables), arrays(other.optimizer.variables))

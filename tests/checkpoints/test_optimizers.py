@@ -118,6 +118,63 @@ def test_goes_on_with_options(tmp_path: Path, name: str, options: dict[str, Any]
     goes_on(tmp_path, lambda: made(name, **options))
 
 
+class Lookahead(torch.optim.Optimizer):
+    """Slow weights beside another optimizer's steps, as several libraries have it: their state is here alone."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.optimizer, self.param_groups, self.count = optimizer, optimizer.param_groups, 0
+
+    def step(self, closure: Any) -> None:
+        self.optimizer.step(closure)
+        self.count += 1
+        for parameter in self.optimizer.param_groups[0]["params"]:
+            slow = self.state[parameter].setdefault("slow", parameter.detach().clone())
+            if self.count % 2 == 0:
+                slow.lerp_(parameter.detach(), 0.5)
+                parameter.data.copy_(slow)
+
+    def state_dict(self) -> Any:
+        slow = [each["slow"] for each in self.state.values()]
+        return {"fast": self.optimizer.state_dict(), "slow": slow, "count": self.count}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.optimizer.load_state_dict(state["fast"])
+        self.param_groups, self.count = self.optimizer.param_groups, state["count"]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for parameter, slow in zip(parameters, state["slow"], strict=True):
+            self.state[parameter] = {"slow": slow.clone()}
+
+
+class Passing(torch.optim.Optimizer):
+    """What passes everything on to an optimizer that it keeps under a name of its own, and has no state."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.base, self.defaults, self.param_groups = optimizer, optimizer.defaults, optimizer.param_groups
+        self._optimizer_step_pre_hooks = self._optimizer_step_post_hooks = {}
+        self.step = optimizer.step
+
+    def state_dict(self) -> Any:
+        return self.base.state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        self.base.load_state_dict(state)
+        self.param_groups = self.base.param_groups
+
+
+@pytest.mark.parametrize("around", [Lookahead, Passing, lambda optimizer: Lookahead(Passing(optimizer))])
+def test_optimizers_around_others_go_on(tmp_path: Path, around: Any) -> None:
+    """The state is what the outer one gives: the inner one's alone is not the whole."""
+
+    def make() -> tuple[Any, Any]:
+        net, optimizer = made("Adam", amsgrad=True)
+        return net, around(optimizer)
+
+    _, fresh = goes_on(tmp_path, make)
+    inner = getattr(fresh, "optimizer", fresh)
+    assert fresh.param_groups is inner.param_groups
+
+
 class Wide(torch.optim.Optimizer):
     """Moments in float32 for parameters in bfloat16, nested: PyTorch casts what it loads, and loses bits."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,53 @@ def test_tensors_without_values_are_named(tmp_path: Path) -> None:
     assert [name for name, _ in error.value.problems] == ["weight", "bias"]
     assert "to_empty(device='cpu')" in str(error.value)
     assert ma.Checkpoints(tmp_path).restore(model=net.to_empty(device="cpu")) == 1
+
+
+def test_what_code_of_a_modules_own_adds_to_its_state(tmp_path: Path) -> None:
+    """Such a module keeps tensors where nobody else looks; quantised ones have nothing but those."""
+    torch = pytest.importorskip("torch")
+
+    class Own(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+            self.kept = torch.full((3,), value)
+
+        def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            destination[f"{prefix}kept"] = self.kept
+
+        def _load_from_state_dict(self, state: Any, prefix: str, *more: Any) -> None:
+            self.kept = state.pop(f"{prefix}kept").clone()
+            super()._load_from_state_dict(state, prefix, *more)
+
+    class Hooked(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, value: float, *, takes: bool = True) -> None:
+            super().__init__()
+            self.inner = Own(value)
+            self.number = torch.tensor(value)
+            self._register_state_dict_hook(lambda net, state, prefix, _: state.update({f"{prefix}number": net.number}))
+            if takes:
+                self._register_load_state_dict_pre_hook(self._take)
+
+        def _take(self, state: Any, prefix: str, *_: Any) -> None:
+            self.number = state.pop(f"{prefix}number").clone()
+
+    def same(one: Any, other: Any) -> bool:
+        ours, theirs = one.state_dict(), other.state_dict()
+        return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+    net = torch.nn.Sequential(Hooked(1.0), torch.nn.Linear(2, 2))
+    with ma.Checkpoints(tmp_path / "run") as run:
+        run.save(1, model=net)
+        other = torch.compile(torch.nn.Sequential(Hooked(2.0), torch.nn.Linear(2, 2)), backend="eager")
+        assert not same(net, other._orig_mod)
+        run.restore(model=other)
+        assert same(net, other._orig_mod)
+        with pytest.raises(ParameterError, match=r"does not take back .*0\.number"):
+            run.restore(model=torch.nn.Sequential(Hooked(2.0, takes=False), torch.nn.Linear(2, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch is about to give these up
+        quantised = torch.ao.nn.quantized.Linear(2, 2)
+    with ma.Checkpoints(tmp_path / "quantised") as run, pytest.raises(UnsupportedDataError, match="_packed_params"):
+        run.save(1, model=quantised)

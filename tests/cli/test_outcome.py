@@ -149,3 +149,38 @@ def test_a_note_does_not_build_every_command_again(monkeypatch: pytest.MonkeyPat
     commands()
     assert {outcome.spelled("pass inputs=", "convert") for _ in range(3)} == {"pass --input x:1,3,224,224:float32"}
     assert len(made) == 1
+
+
+def test_what_is_read_is_not_written_over(run: Run, model: Path, parameters: Path, tmp_path: Path) -> None:
+    """The rest of a model, or a key, would be gone; so would a model that is given for the page's name."""
+    x, link, key = tmp_path / "x.npy", tmp_path / "link.h5", tmp_path / "key.pem"
+    np.save(x, np.ones((2, 5), np.float32))
+    link.symlink_to(model)
+    key.write_bytes(b"key")
+    before = {path: path.read_bytes() for path in (model, parameters, x, key)}
+    for words in (
+        ["view", model, "-o", model],
+        ["view", model, "-o", link],
+        ["view", parameters, model, "-o", f"file://{model}"],
+        ["view", model, "-o", parameters],  # OTHER, behind -o
+        ["extract", model, "features", "-o", model],
+        ["extract", model, "features", "-o", link],
+        ["transplant", parameters, model, "-o", parameters],
+        ["convert", model, model, "--parameters-only"],
+        ["convert", model, link],
+        ["run", model, "--input", x, "-o", x],
+        ["sign", model, "--key", key, "-o", key],
+        ["sign", model, "--key", key, "-o", model],
+    ):
+        done = run(*words)
+        assert done.code == 2, words
+        assert "would be written over" in done.err
+        assert {path: path.read_bytes() for path in before} == before, words
+
+
+def test_what_may_be_written_over(run: Run, model: Path, parameters: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.touch()
+    assert [run("view", model, "-o", page).code for _ in range(2)] == [0, 0]
+    assert run("transplant", parameters, model, "-o", model).code == 0
+    assert run("repack", model, "-o", model).code == 0

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import load_file, save_file
 
 import modelarchive as ma
+from modelarchive import nn
 from modelarchive.exchange import Bundle, safetensors, save_bundle
 from modelarchive.exchange.bundle import Parameters, deferred
 from modelarchive.store.deferred import Deferred
@@ -310,3 +311,21 @@ def test_shards_take_their_places_together_or_not_at_all(tmp_path: Path) -> None
         "x.safetensors.index.json",
         "y-00001-of-00002.safetensors",
     ]
+
+
+def test_metadata_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    """JSON may say half of a character; UTF-8, and what reads these files, cannot."""
+    net = nn.Sequential(nn.Dense(2, in_units=3))
+    net.initialize(seed=0)
+    x = np.ones((1, 3), np.float32)
+    odd = {"k\ud800": "é\udfff", "list": ["\ud800"]}
+    ma.save_model(tmp_path / "odd.h5", net, inputs=x, metadata=odd)
+    notes = ma.convert(tmp_path / "odd.h5", tmp_path / "odd.safetensors")
+    assert sum("half of a character" in note.what for note in notes) == 2
+    with safe_open(tmp_path / "odd.safetensors", "numpy") as file:
+        assert file.metadata() == {"format": "pt", "k\\ud800": "é\\udfff", "list": '["\\ud800"]'}
+    ma.convert(tmp_path / "odd.h5", tmp_path / "odd.onnx")
+    with ma.open(tmp_path / "odd.h5") as archive:
+        assert archive.metadata == odd
+    read = ma.load_model(tmp_path / "odd.onnx")
+    assert np.array_equal(read(x), net(x))

@@ -77,6 +77,10 @@ class AnsweredError(Exception):
         self.__dict__.update(more)
 
 
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
+
+
 @pytest.mark.parametrize(
     ("error", "words", "hint", "again"),
     [
@@ -94,6 +98,7 @@ class AnsweredError(Exception):
             True,
         ),
         (ConnectionResetError(104, f"https://u:{SECRET}@x/y?{SECRET}"), "https://x/y", "try again later", True),
+        (NoCredentialsError("none found"), "NoCredentialsError: none found", "credentials are passed as", False),
         (AnsweredError(""), "AnsweredError$", "try again later", True),
         (AnsweredError(f"first line\n{SECRET}"), "first line$", "try again later", True),
     ],

@@ -319,3 +319,23 @@ def test_a_file_of_weights_of_another_model_is_not_taken_for_this_ones(tmp_path:
         ma.transplant(tmp_path / "donor.weights.h5", target)
     ma.transplant(donor, target)
     assert keras.ops.all(target.get_layer("b").kernel == donor.get_layer("b").kernel)
+
+
+def test_layers_in_nested_containers() -> None:
+    """Lists of lists, dicts in them, tuples: none is passed over."""
+
+    class Nested(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [[layers.Dense(3), {"norm": layers.BatchNormalization()}], (layers.Dense(3),)]
+
+        def call(self, x: Any) -> Any:
+            return self.parts[1][0](self.parts[0][1]["norm"](self.parts[0][0](x)))
+
+    x = np.random.default_rng(0).random((2, 4), np.float32)
+    source, target = Nested(), Nested()
+    source(x), target(x)
+    randomised(source)
+    report = ma.transplant(source, target)
+    assert len(report.copied) == len(target.weights) == 8
+    assert np.array_equal(outputs(source, x), outputs(target, x))

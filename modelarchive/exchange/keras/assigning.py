@@ -137,7 +137,9 @@ def remarks_on_freezing(model: Any) -> list[str]:
     return ["the model was compiled before: compile the model again, or it trains as before"] if model.compiled else []
 
 
-def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple) -> dict[str, ForeignParameter]:
+def parameters_of(
+    model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple, *, apart: bool = False
+) -> dict[str, ForeignParameter]:
     """A model's parameters as what a transplant fills; names and axes as an archive of it has them.
 
     Sequential and functional models are read as :func:`read_model` does. Of others, and of those with layers that
@@ -146,6 +148,7 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
     Args:
         model: The ``keras.Model``.
         inputs: Gives the declarations of inputs to build it by, where it is not built.
+        apart: Walk the layers, too, where a parameter is made of several variables, as with a LoRA: each is one then.
 
     Raises:
         ParameterError: It is not built, and cannot be built by `inputs`.
@@ -154,24 +157,31 @@ def parameters_of(model: Any, inputs: Callable[[], Sequence[Mapping[str, Any]]] 
         _build(model, inputs())
     owners = _owners(model)
     entries = _read(model)
-    if entries is None:
+    if entries is None or (apart and None in map(_source, entries.values())):
         return _walked(model, owners)
     shared: dict[tuple[int, int], _ModelParameter] = {}
     variables: dict[int, _Variable] = {}
     parameters: dict[str, ForeignParameter] = {}
     for name, entry in entries.items():
-        if not isinstance(entry, Turned) or not isinstance(entry.stored, Held) or entry.weight is None:
+        if (source := _source(entry)) is None:
             problem = "one that Keras makes of several variables, as a LoRA does; transplant before enable_lora()"
             parameters[name] = ForeignParameter(entry.shape, entry.dtype, problem=problem)
             continue
-        variable = entry.stored.variable
+        turned, variable, weight = source
         if id(variable) not in variables:
             layers = owners.get(id(variable), [])
-            fields = {**(_fields(layers[0]) if layers else {}), **entry.fields}
-            variables[id(variable)] = _Variable(variable, entry.weight, fields, layers)
-        parameter = _ModelParameter(entry.shape, entry.dtype, variables[id(variable)], entry.index)
-        parameters[name] = shared.setdefault((id(variable), entry.index), parameter)
+            fields = {**(_fields(layers[0]) if layers else {}), **turned.fields}
+            variables[id(variable)] = _Variable(variable, weight, fields, layers)
+        parameter = _ModelParameter(entry.shape, entry.dtype, variables[id(variable)], turned.index)
+        parameters[name] = shared.setdefault((id(variable), turned.index), parameter)
     return parameters
+
+
+def _source(entry: Deferred) -> tuple[Turned, Any, Weight] | None:
+    """The variable that a parameter is, or is a part of, and how; None: it is made of several."""
+    if isinstance(entry, Turned) and isinstance(entry.stored, Held) and entry.weight is not None:
+        return entry, entry.stored.variable, entry.weight
+    return None
 
 
 def _read(model: Any) -> Mapping[str, Deferred] | None:
@@ -225,8 +235,10 @@ def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, Foreig
     parameters: dict[str, ForeignParameter] = {}
     known: dict[int, list[_ModelParameter]] = {}
     taken = names.Taken()
-    for path, layer in _layers(model, "", set()):
+    for path, layer, is_inside in _layers(model, "", set()):
         for weight, variable, fields in _weights(layer):
+            if id(variable) in known and is_inside:
+                continue  # the layer that it is inside of has told of it, in its own words
             if id(variable) not in known:
                 held = _Variable(variable, weight, fields, owners.get(id(variable), ()))
                 dtype = dtypes.numpy_dtype(variable.dtype)
@@ -237,21 +249,21 @@ def _walked(model: Any, owners: Mapping[int, Sequence[Any]]) -> dict[str, Foreig
     return parameters
 
 
-def _layers(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """(path, layer) of a layer and all inside of it, as far as the vocabulary does not know it whole."""
+def _layers(layer: Any, path: str, seen: set[int], *, is_inside: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    """(path, layer, whether it is inside of one that the vocabulary knows) of a layer and all inside of it."""
     if id(layer) in seen:
         return
     seen.add(id(layer))
-    yield path, layer
-    if type(layer).__name__ in LAYERS and LAYERS[type(layer).__name__].weights:
-        return
+    yield path, layer, is_inside
+    row = LAYERS.get(type(layer).__name__)
+    is_inside = is_inside or (row is not None and bool(row.weights))
     for name, child in _children(layer):
-        yield from _layers(child, names.joined(path, name), seen)
+        yield from _layers(child, names.joined(path, name), seen, is_inside=is_inside)
 
 
 def _children(layer: Any) -> Iterator[tuple[str, Any]]:
     """The layers inside: of a model of layers by their names, of other classes by the attributes that hold them."""
-    from keras import Layer, Model
+    from keras import Model
 
     if isinstance(layer, Model) and (hasattr(layer, "_functional") or hasattr(layer, "operations")):
         for child in layer.layers:
@@ -259,12 +271,19 @@ def _children(layer: Any) -> Iterator[tuple[str, Any]]:
         return
     # On PyTorch's backend a layer is a torch.nn.Module, which keeps modules apart from other attributes.
     for name, value in sorted({**vars(layer), **vars(layer).get("_modules", {})}.items()):
-        own = names.as_part(name.lstrip("_"))
-        if isinstance(value, Layer):
-            yield own, value
-        elif isinstance(value, dict | list | tuple) and not name.startswith("_"):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from ((f"{own}.{names.as_part(str(key))}", each) for key, each in items if isinstance(each, Layer))
+        if not name.startswith("_") or not isinstance(value, dict | list | tuple):
+            yield from _held(names.as_part(name.lstrip("_")), value)
+
+
+def _held(path: str, value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(path, layer) of the layers in an attribute: it itself, or those in dicts, lists and tuples, nested or not."""
+    from keras import Layer
+
+    if isinstance(value, Layer):
+        yield path, value
+    elif isinstance(value, dict | list | tuple) and all(value is not each for each in above):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _held(f"{path}.{names.as_part(str(key))}", each, (*above, value))
 
 
 def _weights(layer: Any) -> Iterator[tuple[Weight, Any, Fields]]:

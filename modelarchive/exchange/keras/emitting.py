@@ -70,14 +70,19 @@ class Emitter:
 
     def fresh(self, path: str, theirs: str, config: Mapping[str, Any]) -> Any:
         """A new layer without variables."""
-        return getattr(self.keras.layers, theirs)(name=self.free_name(path, _snake(theirs)), **config)
+        return self._made(theirs, self.free_name(path, _snake(theirs)), config)
+
+    def _made(self, theirs: str, name: str, config: Mapping[str, Any]) -> Any:
+        # Keras takes this word for a way to quantise; whole numbers pass through a layer of floats as they are.
+        policy = {"dtype": "float32"} if config.get("dtype") == "int8" else {}
+        return getattr(self.keras.layers, theirs)(name=name, **{**config, **policy})
 
     def layer(self, path: str, role: str, theirs: str, config: Mapping[str, Any]) -> Any:
         """A layer of Keras, the same one for the same block, role and config."""
         key = json.dumps([path, role, theirs, config], default=repr)
         if key not in self._layers:
             name = self.free_name(path, role or ("" if path else _snake(theirs)))
-            self._layers[key] = getattr(self.keras.layers, theirs)(name=name, **config)
+            self._layers[key] = self._made(theirs, name, config)
         return self._layers[key]
 
     def fill(self, layer: Any, path: str, weights: Sequence[tuple[np.ndarray, Sequence[Parameter]]]) -> None:

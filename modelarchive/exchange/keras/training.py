@@ -29,14 +29,19 @@ def is_optimizer(value: object) -> bool:
 
 
 def network_of(model: Any) -> dict[str, ForeignParameter]:
-    """A model's parameters, names and axes as an archive of it has them."""
-    return parameters_of(model)
+    """A model's parameters, names and axes as an archive of it has them, but the factors of a LoRA apart."""
+    return parameters_of(model, apart=True)
+
+
+def computed(model: Any) -> list[str]:
+    """The parameters of an archive of the model that are computed of several variables, as with a LoRA."""
+    return [name for name, parameter in parameters_of(model).items() if parameter.problem]
 
 
 def names_of(model: Any) -> dict[int, str]:
     """``id`` of each variable -> the name of its parameter, of the first where it is several."""
     found: dict[int, str] = {}
-    for name, parameter in parameters_of(model).items():
+    for name, parameter in network_of(model).items():
         held = getattr(getattr(parameter, "_variable", None), "_variable", None)
         if held is not None:
             found.setdefault(id(held), name)
@@ -44,7 +49,7 @@ def names_of(model: Any) -> dict[int, str]:
 
 
 def beside(model: Any) -> dict[str, Any]:
-    """The variables that are no weights, as the seeds of dropout are, in the model's order."""
+    """The variables that are no parameters, as the seeds of dropout are, in the model's order."""
     found = [tensors.asarray(each).copy() for each in _others(model)]
     return {"variables": found} if found else {}
 
@@ -63,8 +68,8 @@ def put_beside(model: Any, state: Mapping[str, Any]) -> None:
 
 
 def _others(model: Any) -> list[Any]:
-    weights = {id(each) for each in model.weights}
-    return [each for each in model.variables if id(each) not in weights]
+    parameters = names_of(model)
+    return [each for each in model.variables if id(each) not in parameters]
 
 
 def optimizer_state(optimizer: Any, names: Names) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from modelarchive.exchange.onnx.emitting import Emitter, Entry, Step
 from modelarchive.exchange.onnx.exporting import Exporter, output_names
 from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.walking import output_structure
+from modelarchive.names import as_text, problems_with_texts
 from modelarchive.nn import Block
 from modelarchive.nn.axes import axis_names, groups_of
 from modelarchive.nn.evaluate import Abstract
@@ -122,7 +123,7 @@ def _model(bundle: Bundle) -> bytes:
     ]
     for key, value in bundle.metadata.items():
         words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        parts.append(encoding.message(14, encoding.entry(key, words)))
+        parts.append(encoding.message(14, encoding.entry(as_text(key), as_text(words))))
     return b"".join(parts)
 
 
@@ -186,5 +187,7 @@ def _left_out(bundle: Bundle, network: Block, graph: Emitter) -> list[Note]:
     for key, value in bundle.metadata.items():
         if not isinstance(value, str):
             notes.append(Note(f"metadata[{key!r}]", "is kept as the text of its JSON"))
+    texts = [*bundle.metadata, *(each for each in bundle.metadata.values() if isinstance(each, str))]
+    notes += [Note(f"metadata: {text}", f"{what}; escaped") for text, what in problems_with_texts(texts)]
     notes += [Note(f"tokens[{name!r}]", "left out: ONNX holds none") for name in bundle.tokens]
     return notes

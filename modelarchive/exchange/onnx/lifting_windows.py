@@ -53,7 +53,13 @@ def padding_of(context: Context, kernel: list[int], strides: list[int], dilation
             continue
         # With a stride of 1 the size does not matter.
         steps = -(-size // strides[axis]) if size is not None else 0
-        total = max((steps - 1) * strides[axis] + reach - size, 0) if size is not None else reach - 1
+        total = (steps - 1) * strides[axis] + reach - size if size is not None else reach - 1
+        if total < -1:  # TensorFlow's windows begin at the first element, ONNX Runtime's at a later one.
+            raise Refusal(
+                f"auto_pad = {style!r} of windows of {reach}, {strides[axis]} apart, over {size} elements: runtimes "
+                f"take it in two ways"
+            )
+        total = max(total, 0)
         small, large = total // 2, total - total // 2
         pairs.append([small, large] if style == "SAME_UPPER" else [large, small])
     return pairs

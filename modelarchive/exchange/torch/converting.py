@@ -25,6 +25,7 @@ from modelarchive.exchange.torch.longest import answering, asked
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan
 from modelarchive.exchange.torch.programs import skeleton
+from modelarchive.exchange.torch.reads import NOW
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.sizes import Axes, SizeError
 from modelarchive.exchange.torch.telling import coincidences, telling
@@ -356,9 +357,9 @@ def _changed(program: Program) -> Iterator[Note]:
         what = f"the largest number of an array, which the forward asks for, is taken for {number}, as in the example"
         yield Note("(model)", f"{what}: the module was not seen to run where it is another")
     for name in program.decided:
-        yield Note(name, "decides what the forward does; it is read as it does by the value that there is now")
+        yield Note(name, f"decides what the forward does; it is read as it does by {NOW}")
     for name in program.aliased:
-        yield Note(name, "is seen by the forward through another view of its memory, which is kept as it is now")
+        yield Note(name, f"is seen by the forward through another view of its memory, which is kept with {NOW}")
     for name in program.changed:
         yield Note(name, "is changed by each call of the module; its value before that is kept, and stays")
 

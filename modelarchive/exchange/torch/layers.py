@@ -118,7 +118,8 @@ class Pool(Plain):
         ]
         rank = len(kernel)
         if self.kind.startswith("Max"):
-            x = F.pad(x, _flat(around), value=-math.inf)
+            least = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+            x = F.pad(x, _flat(around), value=least)
             return _back((F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1](x, kernel, strides), config)
         x = F.pad(x, _flat(around))
         total = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1](x, kernel, strides) * math.prod(kernel)

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from modelarchive import tensors
 from modelarchive.errors import ParameterError
+from modelarchive.exchange.torch.reads import Reads
 from modelarchive.exchange.torch.wrapping import placed_tensors, refuse_shards, walk
 
 #: Tensor, by ``id`` -> what a parameter is called.
@@ -23,8 +24,24 @@ def is_module(value: object) -> bool:
 
 
 def is_optimizer(value: object) -> bool:
-    """Whether it is an optimizer, whose state belongs to parameters."""
-    return isinstance(value, torch.optim.Optimizer)
+    """Whether it is an optimizer that says its state by parameters; any other has a state as other objects have."""
+    if not isinstance(value, torch.optim.Optimizer):
+        return False
+    inside = _inside(value)
+    return type(inside).state_dict is torch.optim.Optimizer.state_dict or _is_by_parameters(inside.state_dict())
+
+
+def _is_by_parameters(state: Any) -> bool:
+    """Whether it is what PyTorch's own optimizers give: state by number, and groups that list the numbers."""
+    if not isinstance(state, Mapping) or not isinstance(state.get("state"), Mapping):
+        return False
+    groups = state.get("param_groups")
+    return isinstance(groups, list) and all(isinstance(each, Mapping) and "params" in each for each in groups)
+
+
+def reads_of(module: torch.nn.Module) -> Reads:
+    """Tells whether a description of the module still holds, if the module is watched while it is described."""
+    return Reads(module)
 
 
 def names_of(module: torch.nn.Module) -> dict[int, str]:
@@ -51,19 +68,23 @@ def whole_tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def beside(module: torch.nn.Module) -> dict[str, Any]:
-    """What a module keeps beside parameters: what ``get_extra_state`` gives, and the buffers of wrappers."""
+    """What a module keeps beside parameters: extra states, buffers of wrappers, and what else ``state_dict`` has."""
     own = {
         path: each.get_extra_state()
         for path, each in walk(module)
         if type(each).get_extra_state is not torch.nn.Module.get_extra_state
     }
     around = {name: tensor for name, tensor in _around(module).items() if tensor is not None}
-    found = {"extra_state": own, "wrappers": around}
+    found = {"extra_state": own, "wrappers": around, "more": _more(module)}
     return {name: value for name, value in found.items() if value}
 
 
 def put_beside(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
-    """Give a module back what :func:`beside` took."""
+    """Give a module back what :func:`beside` took.
+
+    Raises:
+        ParameterError: Its ``load_state_dict`` does not take what its ``state_dict`` gave beside parameters.
+    """
     modules = dict(walk(module))
     for path, value in state.get("extra_state", {}).items():
         modules[path].set_extra_state(value)
@@ -71,6 +92,53 @@ def put_beside(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     for name, value in state.get("wrappers", {}).items():
         with torch.no_grad():
             around[name].copy_(value)
+    _put_more(module, state.get("more", {}))
+
+
+def _more(module: torch.nn.Module) -> dict[str, Any]:
+    """What code of modules' own adds to ``state_dict``: quantised weights, tensors that are no buffers."""
+    several = [each for _, each in walk(module) if not isinstance(each, torch.jit.ScriptModule)]
+    if not any(map(_has_state_of_its_own, several)):
+        return {}
+    inner = several[0]
+    known = {name for name, _ in inner.named_parameters(remove_duplicate=False)}
+    known |= {name for name, _ in inner.named_buffers(remove_duplicate=False)}
+    state = inner.state_dict()
+    return {name: value for name, value in state.items() if name not in known and not name.endswith("_extra_state")}
+
+
+def _has_state_of_its_own(module: torch.nn.Module) -> bool:
+    usual, kind = torch.nn.Module, type(module)
+    is_usual = kind.state_dict is usual.state_dict and kind._save_to_state_dict is usual._save_to_state_dict
+    return not is_usual or bool(module._state_dict_hooks)
+
+
+def _put_more(module: torch.nn.Module, saved: Mapping[str, Any]) -> None:
+    """Have ``load_state_dict`` take it, where it is not what there is already."""
+    if not saved or _are_same(_more(module), saved):
+        return
+    inner = next(each for _, each in walk(module))
+    problem = ""
+    try:
+        inner.load_state_dict({**inner.state_dict(), **saved})
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        problem = f": {error}"
+    if problem or not _are_same(_more(module), saved):
+        few = ", ".join([*saved][:3])
+        raise ParameterError(
+            f"the module's load_state_dict does not take back what its state_dict gave: {few}{problem}"
+        )
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_are_same(each, other[key]) for key, each in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_are_same, one, other))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        left, right = tensors.asarray(one), tensors.asarray(other)
+        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _around(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -194,7 +262,7 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, names: Names, state: M
         names: What its parameters are called.
         state: The state, with tensors.
     """
-    optimizer = _inside(optimizer)
+    given, optimizer = optimizer, _inside(optimizer)
     called = _numbered(optimizer, names)
     numbers = {name: number for number, name in called.items()}
     by_names = {frozenset(map(str, group["params"])): group for group in reversed(state["param_groups"])}
@@ -204,13 +272,13 @@ def put_optimizer_state(optimizer: torch.optim.Optimizer, names: Names, state: M
         theirs = same_place if {*map(str, same_place["params"])} == {*ours} else by_names[frozenset(ours)]
         groups.append({**theirs, "params": [numbers[name] for name in ours]})
     of_parameters = {numbers[name]: value for name, value in state["state"].items()}
-    optimizer.load_state_dict(
+    given.load_state_dict(
         {**state.get("more", {}), "state": {**of_parameters, **state.get("others", {})}, "param_groups": groups}
     )
+    held = getattr(optimizer, "state", {})  # one that passes its state on to another need not have any
     for number, parameter in _parameters(optimizer):
-        if called[number] in state["state"]:
-            taken = optimizer.state[parameter]
-            optimizer.state[parameter] = _exact(taken, state["state"][called[number]])
+        if called[number] in state["state"] and parameter in held:
+            held[parameter] = _exact(held[parameter], state["state"][called[number]])
 
 
 def _exact(taken: Any, saved: Any) -> Any:
@@ -227,10 +295,21 @@ def _exact(taken: Any, saved: Any) -> Any:
 
 
 def _inside(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimizer inside of one that another library has wrapped around it."""
+    """The optimizer inside of one that another library has wrapped around it, and that has no state of its own."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        if not _is_one(optimizer.state_dict(), inner.state_dict()):
+            break
         optimizer = inner
     return optimizer
+
+
+def _is_one(one: Any, other: Any) -> bool:
+    """Whether two states hold the same objects."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_one(each, other[key]) for key, each in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_one, one, other))
+    return one is other or (isinstance(one, str | int | float) and one == other)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, torch.Tensor]]:

@@ -59,7 +59,8 @@ const graph = model.blocks.length ? new Graph(index, chooseBlock) : undefined;
 const table = new Table(index, chooseArray);
 
 function head(): HTMLElement {
-  const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(model.arrays.filter((each) => !each.shares).length)} arrays`,
+  const count = model.arrays.filter((each) => !each.shares).length;
+  const facts = [`${model.what}`, bytes(model.bytes), `${counted(model.count)} ${model.blocks.length ? "parameters" : "numbers"}`, `${counted(count)} ${count === 1 ? "array" : "arrays"}`,
     [...new Set(model.arrays.filter((each) => each.statistics).map((each) => each.dtype))].sort().join(", ")].filter(Boolean);
   const made = html("header", {}, html("h1", {}, shown.run ? `${shown.run.title} → ${model.title}` : shown.models.map((each) => each.title).join(" → ")), html("p", {}, facts.join(" · ")));
   for (const input of model.inputs) made.append(html("p", { class: "input" }, html("span", { class: "kind" }, "input "), input));

@@ -7,6 +7,9 @@ import { bytes, counted, figure } from "./words";
 
 const LEAST = 2;
 
+/** So many damaged checkpoints are named above the curves. */
+const MOST = 5;
+
 /** A curve with its title; nothing where fewer than two checkpoints have a number. */
 export function chart(run: Run, title: string, values: (number | null)[]): HTMLElement[] {
   if (values.filter((each) => each !== null).length < LEAST) return [];
@@ -25,8 +28,11 @@ export function ofRun(run: Run): HTMLElement {
     html("td", {}, each.problem ? html("strong", { class: "bad" }, each.problem) : "whole"),
     ...[bytes(each.bytes), ...names.map((name) => figure(each.metrics[name])), figure(run.norm[at]), figure(run.move[at])].map((cell) => html("td", { class: "number" }, cell))));
   const steps = found.length > 1 ? `${counted(found.length)} checkpoints, steps ${counted(found[0].step)} to ${counted(found[found.length - 1].step)}` : `the checkpoint of step ${counted(found[0].step)}`;
+  const bad = found.filter((each) => each.problem).map((each) => counted(each.step));
+  const more = bad.length > MOST ? ` and ${counted(bad.length - MOST)} more` : "";
+  const alarm = bad.length ? [" ", html("strong", { class: "bad" }, `not whole: step ${bad.slice(0, MOST).join("; ")}${more}`)] : [];
   return html("section", { class: "run", "aria-label": "Run" },
-    html("p", {}, html("strong", {}, steps)),
+    html("p", {}, html("strong", {}, steps), ...alarm),
     html("div", { class: "charts" }, ...charts),
     html("div", { class: "rows", tabindex: 0, role: "region", "aria-label": "Checkpoints, scrollable" }, html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows))));
 }

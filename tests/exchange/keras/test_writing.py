@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import modelarchive as ma
-from modelarchive import nn
+from modelarchive import nn, ops
 from modelarchive.exchange import keras as exchange
 from tests.cases.case import several
 from tests.cases.networks import network
@@ -216,3 +216,34 @@ def test_the_figures_of_keras_applications_are_in_the_document():
     for each in tried:
         assert each["equal"]
         assert max(each["numpy"], each["keras"]) <= max(1e-5, 10 * each["nudged"])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_whole_numbers_pass_through_layers(dtype, tmp_path):
+    """Keras takes the word int8 for a way to quantise, and PyTorch has no infinity to fill them up with."""
+
+    class Net(nn.Block):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.MaxPool2D([4, 3], strides=1, padding=[[2, 1], [1, 1]])
+
+        def forward(self, x):
+            return {"pool": self.pool(x), "same": x, "turned": ops.transpose(x, axes=[0, 2, 1, 3])}
+
+    net = Net()
+    x = np.random.default_rng(0).integers(0, 100, (2, 2, 6, 5)).astype(dtype) - np.asarray(
+        110 * (dtype != "uint8"), dtype
+    )
+    expected = net(x)
+    ma.save_model(tmp_path / "net.h5", net, inputs=x)
+    ma.convert(tmp_path / "net.h5", tmp_path / "net.keras")
+    torch = pytest.importorskip("torch")
+    results = {
+        "PyTorch": ma.load_model(tmp_path / "net.h5", backend="torch")(torch.from_numpy(x)),
+        "Keras": keras.models.load_model(tmp_path / "net.keras")(x),
+    }
+    for framework, found in results.items():
+        for name, value in expected.items():
+            given = keras.ops.convert_to_numpy(found[name]) if framework == "Keras" else found[name].numpy()
+            assert given.dtype == dtype, (framework, name)
+            assert np.array_equal(given, value), (framework, name)

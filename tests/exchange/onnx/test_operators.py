@@ -41,6 +41,8 @@ CASES = {
         "ConvTranspose", IMAGE, normal(4, 3, 3, 2), strides=[2, 1], group=2,
         output_padding=[1, 0], pads=[1, 0, 0, 1]),
     "transposed with gaps": of("ConvTranspose", IMAGE, normal(4, 3, 2, 2), dilations=[2, 3]),
+    "windows that skip the last element": of(
+        "AveragePool", IMAGE, kernel_shape=[1, 1], strides=[2, 2], auto_pad="SAME_UPPER"),
     "pooling with gaps": of("MaxPool", IMAGE, kernel_shape=[2, 3], dilations=[2, 2], pads=[1, 1, 1, 1], strides=[1, 2]),
     "mean with gaps": of("AveragePool", IMAGE, kernel_shape=[2, 3], dilations=[2, 2], pads=[1, 1, 0, 1],
                          count_include_pad=1, ceil_mode=1, strides=[2, 2]),
@@ -139,6 +141,9 @@ def test_what_is_not_known_is_refused_by_name(one, words, tmp_path):
         (of("AveragePool", IMAGE, kernel_shape=[2, 9]), "windows of 9 over 8 elements"),
         (of("MaxPool", IMAGE, kernel_shape=[2, 2], dilations=[2, 1], auto_pad="SAME_UPPER"), "in two ways"),
         (of("LpPool", IMAGE, kernel_shape=[2, 2], dilations=[2, 1], auto_pad="SAME_LOWER"), "in two ways"),
+        (of("AveragePool", IMAGE, kernel_shape=[1, 2], strides=[3, 1], auto_pad="SAME_UPPER"), "in two ways"),
+        (of("LpPool", IMAGE, kernel_shape=[2, 2], strides=[1, 4], auto_pad="SAME_LOWER"), "over 8 elements"),
+        (of("Conv", IMAGE, normal(2, 4, 1, 1), stored=[1], strides=[3, 1], auto_pad="SAME_UPPER"), "in two ways"),
         (of("AffineGrid", normal(2, 2, 3), np.array([2, 3, 1, 4]), stored=[1], align_corners=1), "in two places"),
         (of("Resize", IMAGE, np.zeros(0, "f"), np.array([1, 1, 2, 2], "f"), stored=[1, 2], exclude_outside=1),
          "exclude_outside"),
