@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import operator
 import random
 import sys
@@ -172,6 +173,10 @@ class _Snapshot:
         self.tensors: list[torch.Tensor] = []
         self._seen: dict[int, Any] = {}
         self._next: deque[Any] = deque([module])
+        with _without_collection():
+            self._find()
+
+    def _find(self) -> None:
         while self._next and len(self._seen) < _MOST_OBJECTS:
             value = self._next.popleft()
             if id(value) not in self._seen:
@@ -310,6 +315,18 @@ class _Snapshot:
                 slot.__set__(value, content)
 
         self.restores.append(restore)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Nothing that is made is garbage: Python would look for some again and again, through all that there is."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
