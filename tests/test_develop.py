@@ -75,7 +75,7 @@ class Copy:
 
     def python(self, *arguments: str) -> None:
         """Run the copy."""
-        environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONPATH": str(self.folder)}
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -88,7 +88,7 @@ class Copy:
 
     def pytest(self, *arguments: str) -> None:
         """Run tests of the copy, of itself and not of what is installed: it is imported before them."""
-        self.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "modelarchive", *arguments)
+        self.python("-m", "pytest", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "modelarchive", *arguments)
 
 
 @pytest.mark.slow

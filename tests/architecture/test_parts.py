@@ -17,6 +17,7 @@ from modelarchive.architecture.parts import Whole
 from modelarchive.errors import ParameterError, SpecError
 from modelarchive.nn.calling import declarations_of
 from tests.architecture.architectures import X, dense, graph, network, op, row, whole
+from tests.cases.networks import narrow
 
 IMAGE = np.zeros((1, 3, 32, 32), np.float32)
 
@@ -32,7 +33,7 @@ def architectures() -> dict[str, dict[str, Any]]:
     tied = [dense(4), row({**dense(4), "shares": "0"}, {**dense(4), "shares": {"weight": "1.0.weight"}})]
     return {
         "nested": describe(network(), X),
-        "resnet": described(zoo.resnet18, IMAGE),
+        "resnet": described(narrow(zoo.resnet18), IMAGE),
         "densenet": described(lambda: zoo.DenseNet((2, 2), growth=4, channels=8, classes=3), IMAGE),
         "encoder": described(lambda: zoo.TransformerEncoder(2, 8, 2, 16), np.zeros((1, 5, 8), np.float32)),
         "gpt2": described(lambda: zoo.GPT2(11, 8, 2, 2, 16), np.zeros((1, 5), np.int64)),

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -142,15 +142,15 @@ def _spent_on_checksums(save: Callable[[], None]) -> float:
     return sum(spent)
 
 
-def of_networks(folder: Path, rounds: int, *, small: bool) -> Iterator[Part]:
-    """Running networks with one thread: what of it are products of matrices, which BLAS computes."""
+def of_networks(folder: Path, rounds: int, names: Iterable[str] = (), *, small: bool) -> Iterator[Part]:
+    """Running networks, all if none is named, with one thread: what of it BLAS computes, products of matrices."""
     import torch
 
     from tests.benchmarks.running_networks import NETWORKS, made
 
     torch.set_num_threads(1)
     with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}), threadpool_limits(1, user_api="blas"):
-        for name in NETWORKS:
+        for name in names or NETWORKS:
             module, x = made(name, small=small)
             ma.save_model(folder / "net.h5", module, inputs=x, durable=False)
             net, array, what = ma.load_model(folder / "net.h5"), x.numpy(), f"{name}, one thread"

@@ -206,7 +206,8 @@ def test_what_parts_take(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_products_are_a_part_of_running(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    parts = list(bounds.of_networks(tmp_path, 1, small=True))
+    # All of them are read, and run, where every system runs them.
+    parts = list(bounds.of_networks(tmp_path, 1, ["text recogniser", "audio convolutions"], small=True))
     for whole, products, peer in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         assert 0 < products[2] < whole[2], whole[0]
         assert peer[2] > 0

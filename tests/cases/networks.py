@@ -1,5 +1,7 @@
 """Every network of the zoo, small, with inputs: what frameworks have to give the same outputs for."""
 
+from unittest import mock
+
 import numpy as np
 
 from modelarchive import nn, zoo
@@ -21,6 +23,23 @@ def masked(*lengths, dtype, limit=30):
     return make
 
 
+def narrow(make, by=8):
+    """A network of images as it is made, with an eighth of the channels of its convolutions: the same blocks."""
+
+    def less(channels):
+        return channels if channels % by else channels // by
+
+    def convolution(channels, *sizes, groups=1, **options):
+        return original(less(channels), *sizes, groups=less(groups), **options)
+
+    def made():
+        with mock.patch.object(nn, "Conv2D", convolution):
+            return make()
+
+    original = nn.Conv2D
+    return made
+
+
 LLAMA3 = {
     "type": "llama3",
     "factor": 8.0,
@@ -31,16 +50,16 @@ LLAMA3 = {
 #: Name -> how the network and its inputs are made.
 NETWORKS = {
     "LeNet": (zoo.LeNet, images(1, 28, 28)),
-    "AlexNet": (lambda: zoo.AlexNet(10, 32), images(3, 95, 67)),
-    "VGG-11": (lambda: zoo.VGG11(10, 16), images(3, 32, 45)),
-    "NiN": (lambda: zoo.NiN(10), images(3, 95, 67)),
-    "GoogLeNet": (lambda: zoo.GoogLeNet(10), images(3, 61, 64)),
-    "ResNet-18": (lambda: zoo.resnet18(10), images(3, 33, 64)),
-    "ResNet-50": (lambda: zoo.resnet50(10), images(3, 64, 33)),
-    "DenseNet-121": (lambda: zoo.densenet121(10), images(3, 33, 64)),
+    "AlexNet": (narrow(lambda: zoo.AlexNet(10, 32)), images(3, 95, 67)),
+    "VGG-11": (narrow(lambda: zoo.VGG11(10, 16)), images(3, 32, 45)),
+    "NiN": (narrow(lambda: zoo.NiN(10)), images(3, 95, 67)),
+    "GoogLeNet": (narrow(lambda: zoo.GoogLeNet(10)), images(3, 61, 64)),
+    "ResNet-18": (narrow(lambda: zoo.resnet18(10)), images(3, 33, 64)),
+    "ResNet-50": (narrow(lambda: zoo.resnet50(10)), images(3, 64, 33)),
+    "DenseNet-121": (narrow(lambda: zoo.densenet121(10)), images(3, 33, 64)),
     "U-Net": (lambda: zoo.UNet(3, 8), images(3, 48, 32)),
     "U-Net, bilinear": (lambda: zoo.UNet(3, 8, bilinear=True), images(3, 48, 32)),
-    "MobileNetV2": (lambda: zoo.MobileNetV2(10), images(3, 45, 64)),
+    "MobileNetV2": (narrow(lambda: zoo.MobileNetV2(10)), images(3, 45, 64)),
     "ViT": (lambda: zoo.ViT(5, 24, 8, 24, 2, 4, 40), images(3, 24, 24)),
     "BERT": (lambda: zoo.BERT(50, 24, 2, 4, 40, 16), masked(9, dtype=np.int64)),
     "GPT-2": (lambda: zoo.GPT2(50, 24, 2, 4, 16), words(9)),

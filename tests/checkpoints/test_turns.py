@@ -111,7 +111,7 @@ def main(folder: Path, kind: str, every: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_save_that_interrupts_a_save_is_done_behind_it(kind: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.checkpoints.test_turns", str(tmp_path), kind, "11"],
+        [sys.executable, "-m", "tests.checkpoints.test_turns", str(tmp_path), kind, "19"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

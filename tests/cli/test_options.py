@@ -36,14 +36,14 @@ def _texts() -> Iterator[tuple[Path, int, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if "cli" in path.relative_to(PACKAGE).parts:
             continue
-        tree = ast.parse(path.read_text("utf-8"))
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         left_out: set[int] = set()
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 left_out.add(id(node.value))
             if isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "__str__"):
                 left_out |= {id(each) for each in ast.walk(node)}
-        for node in ast.walk(tree):
+        for node in nodes:
             if id(node) in left_out:
                 continue
             if isinstance(node, ast.JoinedStr):

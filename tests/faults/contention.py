@@ -57,8 +57,8 @@ def contend(
                 if number not in processes or processes[number].poll() is not None:
                     command = [sys.executable, "-c", WRITER, str(path), str(number), str(folder / "never")]
                     processes[number] = subprocess.Popen(command, cwd=ROOT)
-            # Only one that has written: a slow machine would kill them all while they start.
-            if busy and time.monotonic() > next_kill + 1:
+            # Only one that has written: they would all be killed while they start.
+            if busy and time.monotonic() > next_kill:
                 next_kill = time.monotonic() + chance.expovariate(kills_a_second)
                 killed = chance.choice(sorted(busy))
                 processes[killed].kill()

@@ -75,7 +75,7 @@ def test_what_counts_as_lost(interrupted: Interrupted) -> None:
 
 @pytest.mark.slow
 def test_writers_that_are_killed_and_a_reader(tmp_path: Path) -> None:
-    counts = contend(tmp_path, seconds=0, kills=3)
+    counts = contend(tmp_path, seconds=0, kills=3, kills_a_second=8)
     assert counts["kills"] == 3
     assert counts["versions"] > 1
     assert counts["wrong"] == counts["strays"] == 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from modelarchive.store.hdf5.checksum import checksums
+
 #: Structures that end in a checksum of themselves.
 SIGNATURES: Final = (b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTLF", b"BTIN", b"SMTB", b"SMLI")
 SUPERBLOCK: Final = b"\x89HDF\r\n\x1a\n"
 #: No structure of a small file is longer.
 LONGEST: Final = 4096
+#: Ends that are tried at once.
+_AT_ONCE: Final = 256
 _MASK: Final = 0xFFFFFFFF
 
 
@@ -101,8 +105,15 @@ def _end(data: bytes, begin: int) -> int | None:
         width = 1 << (flags & 3)
         end = at + width + int.from_bytes(data[at : at + width], "little")
         return end if _fits(data, begin, end) else None
-    ends = range(begin + 6, min(begin + LONGEST, len(data) - 4))
-    return next((end for end in ends if _fits(data, begin, end)), None)
+    last = min(begin + LONGEST, len(data) - 4)
+    for first in range(begin + 6, last, _AT_ONCE):
+        ends = range(first, min(first + _AT_ONCE, last))
+        # The package's own function, as it is many times as fast, leaves few to be looked at.
+        likely = zip(ends, checksums([data[begin:end] for end in ends]), strict=True)
+        for end, found in likely:
+            if found == int.from_bytes(data[end : end + 4], "little") and _fits(data, begin, end):
+                return end
+    return None
 
 
 def _messages(data: bytes, begin: int, end: int) -> list[tuple[int, int]]:

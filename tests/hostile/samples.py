@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import tempfile
 import warnings
@@ -61,8 +62,9 @@ class Sample:
         return [(begin, min(end, begin + 6000)) for begin, end in self.contents.metadata_ranges()]
 
 
+@functools.cache
 def samples() -> dict[str, Sample]:
-    """Every sample by its name."""
+    """Every sample by its name, made once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.h5"
         found = [

@@ -255,6 +255,8 @@ def with_secrets(folder: Path) -> Path:
     return folder
 
 
+#: How many changed files; as they are heard in the run of tests/hostile/readers/test_fuzz.py too, these are few.
+CHANGED = 60
 Files = set[Path]
 
 
@@ -263,7 +265,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]
     """What came of each, by its folder's name, and what lay there before and afterwards: one process judges all."""
     place = with_secrets(tmp_path_factory.mktemp("place"))
     real = samples()
-    several = [*real.values(), *(mutators.mutant(real, 77, number) for number in range(300))]
+    several = [*real.values(), *(mutators.mutant(real, 77, number) for number in range(CHANGED))]
     for at, sample in enumerate(several):
         sample.keep(place / str(at))
     for name, build in ATTACKS.items():
@@ -278,7 +280,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]
 @pytest.mark.slow
 def test_real_files_and_changed_ones_reach_nothing(found: tuple[dict[str, list[str]], Files, Files]) -> None:
     verdicts = [each for name, each in found[0].items() if name not in ATTACKS]
-    assert len(verdicts) > 350
+    assert len(verdicts) > CHANGED + 50
     assert [each for each in verdicts if each[0] == "outside"] == []
     assert sum(each[0] in ("read", "equal") for each in verdicts) > 70
 

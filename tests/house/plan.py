@@ -230,9 +230,19 @@ def _module(name: str, path: Path, files: Mapping[str, Path]) -> Module:
     text = path.read_text("utf-8")
     tree = ast.parse(text)
     here = name if path.stem == "__init__" else name.rpartition(".")[0]
-    imports = {found for node in ast.walk(tree) for found in _imported(node, here, files)}
+    imports = {found for node in _statements(tree) for found in _imported(node, here, files)}
     purpose = (ast.get_docstring(tree) or "").partition("\n")[0]
     return Module(name, len(text.splitlines()), frozenset(_ideas(tree.body)), frozenset(imports - {name}), purpose)
+
+
+def _statements(node: ast.AST) -> Iterable[ast.AST]:
+    """What stands in it, at any depth, but for expressions: they import nothing, and are most of a tree."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        several = getattr(node, name, None)
+        if isinstance(several, list):  # that of a lambda is an expression
+            for each in several:
+                yield each
+                yield from _statements(each)
 
 
 def _imported(node: ast.AST, here: str, files: Mapping[str, Path]) -> Iterable[str]:

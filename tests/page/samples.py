@@ -8,7 +8,7 @@ import numpy as np
 
 import modelarchive as ma
 from modelarchive import nn, zoo
-from modelarchive.zoo.resnet import Bottleneck, ResNet
+from tests.cases.networks import narrow
 from tests.cli.conftest import damage
 
 #: Names that would do something, were they markup or script.
@@ -30,8 +30,8 @@ def networks(folder: Path) -> dict[str, Path]:
     made = {
         "lenet": (zoo.LeNet(), np.zeros((1, 1, 28, 28), np.float32)),
         "encoder": (zoo.TransformerEncoder(12, 32, 4, 64), np.zeros((1, 7, 32), np.float32)),
-        "resnet": (ResNet(Bottleneck, [3, 4, 6, 3], classes=10), np.zeros((1, 3, 64, 64), np.float32)),
-        "unet": (zoo.UNet(), np.zeros((1, 3, 32, 32), np.float32)),
+        "resnet": (narrow(lambda: zoo.resnet50(10))(), np.zeros((1, 3, 64, 64), np.float32)),
+        "unet": (zoo.UNet(2, 8), np.zeros((1, 3, 32, 32), np.float32)),
         "tied": (zoo.GPT2(50, 16, 2, 2, 8), np.zeros((1, 3), np.int64)),
         "classifier": (zoo.LSTMClassifier(50, 8, 8, 3), np.zeros((1, 5), np.int64)),
     }

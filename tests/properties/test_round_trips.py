@@ -21,7 +21,7 @@ from modelarchive import dtypes, maintenance
 from tests.properties.strategies import arrays, keys, structures
 from tests.structures import assert_same, every_dtype, everything, stale_load, verify_both_ways, without_index
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_every_way_in_gives_the_same(path: Path, data: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(quick, max_examples=30)
+@settings(quick, max_examples=20)
 @given(data=structures, size=st.sampled_from([16, 200, 1 << 20]))
 def test_compressed_every_way_in_gives_the_same(path: Path, data: Any, size: int) -> None:
     """Every array that can be chunked is compressed, also those that do not shrink."""

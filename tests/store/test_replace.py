@@ -49,7 +49,8 @@ for owner, name in [(os, 'fsync'), (Path, 'replace'), (Path, 'chmod'), (fill, 'w
                     (writer, '_write_texts'), (writer, '_write_head'), (replace, '_locked'),
                     (replace, '_remove_abandoned'), (replace, 'sync_folder')]:
     wrap(owner, name)
-new = {'a': np.arange(400_000, dtype='f8'), 'b': np.arange(3), 't': 'text'}
+new = {'a': np.arange(4_000, dtype='f8'), 'b': np.arange(3), 't': 'text'}
+fill.PIECE = writer._WORTH_RESERVING = 1 << 14  # still more than one piece
 folder, old = Path(sys.argv[1]), Path(sys.argv[2])
 while True:
     last += 1
@@ -94,6 +95,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_killed_at_every_step(path: Path, tmp_path: Path) -> None:
+    new = NEW | {"a": np.arange(4_000, dtype="f8")}
     folder = tmp_path / "killed"
     folder.mkdir()
     done = python(KILLER, folder, path)
@@ -105,11 +107,11 @@ def test_killed_at_every_step(path: Path, tmp_path: Path) -> None:
         target = folder / str(number) / "x.h5"
         found = ma.load(target, verify=True)
         outcomes.append("new" if "b" in found else "old")
-        assert_same(NEW if "b" in found else OLD, found)
+        assert_same(new if "b" in found else OLD, found)
         strays = left_over(target.parent)
-        ma.save(target, NEW, durable=False)
+        ma.save(target, new, durable=False)
         assert left_over(target.parent) == [], f"a kill at step {number} left {strays}"
-        assert_same(NEW, ma.load(target, verify=True))
+        assert_same(new, ma.load(target, verify=True))
     assert outcomes == sorted(outcomes, reverse=True), "old, then new"
     assert set(outcomes) == {"old", "new"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import operator
 import random
 import sys
@@ -127,12 +128,16 @@ class _Snapshot:
         self._tensors: list[torch.Tensor] = []
         self._seen: dict[int, Any] = {}
         self._next: deque[Any] = deque([module])
+        with _without_collection():
+            self._find()
+        self.writes = Writes(self._tensors)
+
+    def _find(self) -> None:
         while self._next and len(self._seen) < _MOST_OBJECTS:
             value = self._next.popleft()
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._keep(value)
-        self.writes = Writes(self._tensors)
 
     @contextlib.contextmanager
     def put_back(self) -> Iterator[None]:
@@ -285,6 +290,18 @@ class _Snapshot:
                 slot.__set__(value, content)
 
         self.restores.append(restore)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Nothing that is made is garbage: Python would look for some again and again, through all that there is."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 #: What :func:`kept_often` found.

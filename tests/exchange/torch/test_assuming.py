@@ -9,7 +9,7 @@ from modelarchive.exchange.torch import read_module
 
 torch = pytest.importorskip("torch")
 
-EXPERTS = 5
+EXPERTS = 4
 
 
 class Mixture(torch.nn.Module):

@@ -274,7 +274,7 @@ def test_a_part_of_an_archive_is_a_module(tmp_path):
     net, inputs = network("ResNet-18")
     ma.save_model(tmp_path / "net.h5", net, inputs=inputs, durable=False)
     part = ma.load_model(tmp_path / "net.h5", block="layer1", backend="torch")
-    x = np.random.default_rng(0).standard_normal((1, 64, 8, 8), np.float32)
+    x = np.random.default_rng(0).standard_normal((1, net.conv1.channels, 8, 8), np.float32)
     assert_same_outputs(part, net.layer1, x)
 
 

@@ -20,7 +20,7 @@ from tests.hostile.readers import figures, fuzz, guided, judge, messages, mutato
 from tests.hostile.readers.samples import Sample, kept, samples
 
 #: How many files; `python -m tests.hostile.readers.fuzz` runs many more.
-COUNT = 750
+COUNT = 500
 SEED = 20_26
 
 
