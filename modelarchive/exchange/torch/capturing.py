@@ -19,7 +19,7 @@ from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, Place, ap
 from modelarchive.exchange.torch.assuming import Assumed
 from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, Ways, is_of_truth, is_of_values, share
 from modelarchive.exchange.torch.choosing import choose_later, has_chosen
-from modelarchive.exchange.torch.comparing import contained
+from modelarchive.exchange.torch.comparing import numbered
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.flags import constants_of, flags_of
 from modelarchive.exchange.torch.guards import Guards, guards_of
@@ -312,7 +312,7 @@ class _Whole(torch.nn.Module):
         def run() -> tuple[tuple[torch.Tensor, ...], Any]:
             arrays: list[Any] = []
             with TensorsOfSizes(self.network, self.returned.constants):
-                structure = _numbered(self.arguments.call(self.network, inputs), arrays)
+                structure = numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 
         checks = self.returned.checks
@@ -326,20 +326,6 @@ class _Whole(torch.nn.Module):
             )
             arrays, self.returned.structure = ways.results()
         return arrays
-
-
-def _numbered(value: Any, arrays: list[Any]) -> Any:
-    """`value` with places for its arrays."""
-    if isinstance(value, torch.Tensor):
-        arrays.append(value)
-        return Place(len(arrays) - 1)
-    value = contained(value)
-    if isinstance(value, Mapping):
-        return {key: _numbered(item, arrays) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        items = [_numbered(item, arrays) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    return value
 
 
 def _leaves(value: Any) -> list[Any]:
