@@ -13,7 +13,8 @@ import torch
 
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.bundle import Note
-from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments
+from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments, Place
+from modelarchive.exchange.torch.arrays_of_numpy import ArrayOfNumPy
 from modelarchive.exchange.torch.inputs import refuse_example
 from modelarchive.exchange.torch.keeping import kept, random_state
 from modelarchive.exchange.torch.one_column import OneColumn
@@ -44,6 +45,24 @@ def leaves(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return [leaf for key in sorted(value) for leaf in leaves(value[key])]
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, tuple | list) else [value]
+
+
+def numbered(value: Any, arrays: list[Any]) -> Any:
+    """`value` with places for its arrays, those of NumPy among them."""
+    if isinstance(value, ArrayOfNumPy):
+        value = value.tensor()
+    if isinstance(value, np.ndarray):
+        value = torch.tensor(value)
+    if isinstance(value, torch.Tensor):
+        arrays.append(value)
+        return Place(len(arrays) - 1)
+    value = contained(value)
+    if isinstance(value, Mapping):
+        return {key: numbered(item, arrays) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [numbered(item, arrays) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return value
 
 
 def outputs_of(
@@ -83,6 +102,7 @@ def outputs_of(
 def _called(run: Callable[..., Any], given: list[torch.Tensor], arguments: Arguments) -> list[torch.Tensor]:
     with run_plainly(), OneColumn():
         found = leaves(arguments.call(run, [each.clone() for each in given]))  # copies: it may work in place
+    found = [torch.tensor(each) if isinstance(each, np.ndarray) else each for each in found]
     return [each.detach().clone() for each in found if torch.is_tensor(each)]
 
 

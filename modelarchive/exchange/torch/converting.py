@@ -247,6 +247,7 @@ def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
     def attempt(trial: Trial) -> list[str]:
         try:
             program = _captured(network, made_up(trial), known, look)
+            look(program.inputs)  # again: PyTorch may have fixed an axis on its way to other operators
             axes = Axes(program.inputs, declared)
         except OfValues:
             raise

@@ -12,6 +12,7 @@ import torch.fx
 
 from modelarchive.exchange.torch.decomposing_torchvision import TORCHVISION
 from modelarchive.exchange.torch.lifting import is_known, layer_of, word
+from modelarchive.exchange.torch.recurrences import STAND_INS, put
 from modelarchive.exchange.torch.regions import put_in
 
 #: How often operators are taken apart, of which others come.
@@ -53,10 +54,14 @@ def _decomposed(exported: torch.export.ExportedProgram, table: Any) -> torch.exp
     kept: Any = exported._example_inputs
     # With them the checks of an input's sizes are retraced too, which fails where a size is used in two ways.
     exported._example_inputs = None
+    back = {each: recurrence for recurrence, each in STAND_INS.items()}
+    put(STAND_INS, exported.graph_module)
     try:
         found = exported.run_decompositions(table)
     finally:
         exported._example_inputs = kept
+        put(back, exported.graph_module)
+    put(back, found.graph_module)
     found._example_inputs = kept
     return found
 

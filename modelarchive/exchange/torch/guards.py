@@ -76,7 +76,7 @@ class Guards:
 def _holds(condition: Any, sizes: Mapping[Any, Any]) -> bool:
     try:
         return bool(condition.xreplace(sizes) != sympy.false)
-    except ZeroDivisionError:  # there is no such size
+    except (ZeroDivisionError, AssertionError):  # there is no such size: divided by 0, or a remainder of less
         return True
 
 

@@ -115,8 +115,8 @@ def _transposed(rank: int) -> Lift:
 
 
 def _batch_norm(given: Given) -> Lifted | None:
-    if given.get("running_mean") is None:
-        return None
+    if given.get("running_mean") is None or (given.get("training") and given["running_mean"].op != "placeholder"):
+        return None  # which no layer says
     if given.get("training"):
         raise Refusal("normalisation by the batch's own statistics: export the module in evaluation, module.eval()")
     parts = _parts(given, "weight", "bias", "running_mean", "running_var")

@@ -87,7 +87,7 @@ def _numbered(x: Any, run: tuple[int, int], sizes: list[Any]) -> Any:
     places: Any = None
     for at, size in enumerate(sizes):
         row = ops.expand_dims(counted(size), axis=tuple(axis for axis in range(len(sizes)) if axis != at))
-        places = row if places is None else ops.add(ops.multiply(places, size), row)
+        places = row if places is None else ops.add(ops.multiply(places, number_of(size)), row)
     merged: Any = 1
     for size in sizes:
         merged = merged * size

@@ -14,7 +14,7 @@ from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_elementwise import composed, log1p
 from modelarchive.exchange.torch.lifting_shapes import picked, reshaped
-from modelarchive.exchange.torch.packing import cells_at_the_end
+from modelarchive.exchange.torch.packing import as_long_as_the_longest, cells_at_the_end
 from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 from modelarchive.ops.activation import ACTIVATIONS
@@ -186,7 +186,9 @@ ROWS: Final[dict[str, Callable[..., Any]]] = {
     "atanh": composed(_atanh), "hypot": _hypot, "erfinv": composed(_erfinv), "rrelu": _rrelu,
     "copysign": _copysign, "heaviside": _heaviside,
     "fmax": _either(ops.maximum), "fmin": _either(ops.minimum),
-    "modelarchive::cells_at_the_end": cells_at_the_end, "tensor_split": _tensor_split, "as_strided": _as_strided,
+    "modelarchive::cells_at_the_end": cells_at_the_end,
+    "modelarchive::as_long_as_the_longest": as_long_as_the_longest,
+    "tensor_split": _tensor_split, "as_strided": _as_strided,
     **dict.fromkeys(
         ("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform",
          "multinomial", "randperm", "native_dropout"),

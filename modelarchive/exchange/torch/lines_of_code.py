@@ -32,6 +32,12 @@ def line_of(error: BaseException) -> str:
     return _text(last.name, last.filename, last.lineno, last.line)
 
 
+def line_here() -> str:
+    """Where somebody's own code is that runs now, in the same words."""
+    own = [each for each in traceback.extract_stack() if not each.filename.startswith((*PYTORCH, _OURS))]
+    return _text(own[-1].name, own[-1].filename, own[-1].lineno, own[-1].line) if own else ""
+
+
 def modules_inside(error: BaseException) -> frozenset[int]:
     """``id`` of the modules whose methods an error has ended."""
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]

@@ -74,7 +74,8 @@ def _pack(x: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> tuple[to
 def _pad(data: torch.Tensor, known: _Lengths, batch_first: bool, value: float, total: int) -> Any:
     padded = known.padded(data)
     if isinstance(total, int) and total < 0:
-        raise Refusal(_BY_VALUES)
+        found = torch.ops.modelarchive.as_long_as_the_longest(padded)
+        return found.transpose(0, 1) if batch_first else found, known.lengths
     if total > padded.shape[0]:  # what is behind the end of a sequence is not seen
         steps = torch.arange(total, device=padded.device)
         padded = padded.index_select(0, torch.minimum(steps, known.lengths.max() - 1))
@@ -138,9 +139,19 @@ def cells_at_the_end(context: Any, x: Any, **ignored: Any) -> Any:
     )
 
 
+def as_long_as_the_longest(context: Any, x: Any, **ignored: Any) -> Any:
+    """What stands for sequences of as many steps as the longest has.
+
+    Raises:
+        Refusal: Always: something uses them.
+    """
+    raise Refusal(_BY_VALUES)
+
+
 _LIBRARY: Final = torch.library.Library("modelarchive", "FRAGMENT")
-_LIBRARY.define("cells_at_the_end(Tensor x) -> Tensor")
-_LIBRARY.impl("cells_at_the_end", torch.Tensor.clone, "CompositeExplicitAutograd")
+for _name in ("cells_at_the_end", "as_long_as_the_longest"):
+    _LIBRARY.define(f"{_name}(Tensor x) -> Tensor")
+    _LIBRARY.impl(_name, torch.Tensor.clone, "CompositeExplicitAutograd")
 
 _WITH_STATES: Final = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1}
 

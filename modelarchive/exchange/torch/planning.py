@@ -32,12 +32,10 @@ from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import OF_ANY_SIZE, Lifted, is_known, layer_of, word
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.programs import Part
+from modelarchive.exchange.torch.sizeless import lacks_sizes, sizes_of
 from modelarchive.exchange.torch.sizes import Sizes
 from modelarchive.exchange.torch.sizes_of_values import sizes_of_values
-from modelarchive.nn.dim import Dim
 
-#: Operators that give an array a size that it did not have.
-_STRETCHING: Final = {"expand", "repeat", "tile", "broadcast_to", "new_zeros", "new_ones", "new_full", "new_empty"}
 #: Calls of operators in a module of somebody's own up to which it is taken for the layer that it calls.
 _FEW: Final = 4
 
@@ -153,7 +151,7 @@ class Plan:
     def _given(self, node: Node) -> Any:
         call = self.calls.get(node)
         if call is None:
-            sizes = [] if word(node) in OF_ANY_SIZE else list(map(self.sizes, _sizes_of(node)))
+            sizes = [] if word(node) in OF_ANY_SIZE else list(map(self.sizes, sizes_of(node)))
             return node.args, list(map(list, node.kwargs.items())), sizes
         return call.kind, repr(call.fields), call.inputs, list(call.parts.values())
 
@@ -272,24 +270,13 @@ class Plan:
 
     def _dissolve_sizeless(self) -> None:
         """Calls of modules that make arrays of sizes which nothing that they are given has go into those around."""
-        found = [frame for frame in self.top.frames() if frame.parent is not None and self._lacks_sizes(frame)]
+        below = [frame for frame in self.top.frames() if frame.parent is not None]
+        found = [frame for frame in below if lacks_sizes(frame, self.inputs_of, self.sizes)]
         for frame in found:
             dissolve(frame)
         if found:
             self._place_constants()
             self._wire()
-
-    def _lacks_sizes(self, frame: Frame) -> bool:
-        given = {self.sizes(size) for each in frame.externals for size in _sizes_of(each)}
-        for node in frame.nodes():
-            arrays = [each for each in self.inputs_of(node) if is_array(each)]
-            if arrays and word(node) not in _STRETCHING:
-                continue
-            own = {self.sizes(size) for each in arrays for size in _sizes_of(each)}
-            wanted = {self.sizes(size) for size in _sizes_of(node)}
-            if any(isinstance(size, Dim) for size in wanted - own - given):
-                return True
-        return False
 
     def _separate(self) -> None:
         """Calls of one module that do different things become one block's and, for the others, steps around."""
@@ -363,12 +350,6 @@ class Plan:
         problem = (path or "(model)", what)
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _sizes_of(node: Node) -> list[Any]:
-    value = node.meta["val"]
-    several = value if isinstance(value, tuple | list) else [value]
-    return [size for each in several if isinstance(each, torch.Tensor) for size in each.shape]
 
 
 def _common(one: Frame, other: Frame) -> Frame:

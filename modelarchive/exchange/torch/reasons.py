@@ -91,4 +91,4 @@ def _reason(error: Exception) -> str:
     plain = plain.partition("While executing")[0]  # what follows are names of PyTorch's own
     lines = [line.strip() for line in plain.strip().splitlines() if line.strip()]
     text = " ".join(lines[:2])
-    return f"torch.export cannot follow it: {type(error).__name__}{': ' if text else ''}{text[:400]}"
+    return f"torch.export cannot follow it{line_of(error)}: {type(error).__name__}{': ' if text else ''}{text[:400]}"

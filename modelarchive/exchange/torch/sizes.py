@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
@@ -142,6 +142,10 @@ def _put(expression: Any, known: Mapping[Any, int]) -> Any:
     return expression.xreplace({each: sympy.Integer(size) for each, size in known.items()})
 
 
+def _symbols_of(size: Any) -> Any:
+    return size.node.expr.free_symbols
+
+
 def _solved(expression: Any, symbol: Any, size: int, known: Mapping[Any, int]) -> int | None:
     """The size of a symbol at which an expression is a size."""
     found = sympy.solve(_put(expression, known) - size, symbol)
@@ -205,6 +209,11 @@ class Sizes:
         """What an expression of symbols is at both sizes that are tried."""
         one, two = (_put(expression, known) for known in self._tried)
         return one, two
+
+    def symbols(self, several: Iterable[Iterable[Any]]) -> set[Any]:
+        """The symbols of which sizes are computed, without those of fixed sizes."""
+        free = {each for sizes in several for size in sizes if not isinstance(size, int) for each in _symbols_of(size)}
+        return {each for each in free if each in self._tried[0] and isinstance(self.of_symbol(each), Dim)}
 
     def of_symbol(self, symbol: Any) -> Any:
         """The size that a symbol stands for: an int, or a Dim."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from modelarchive.exchange.torch.arrays_of_numpy import ARRAYS
 from modelarchive.exchange.torch.fake_quantising import DECIDING, on_steps, on_steps_of_each
 from modelarchive.exchange.torch.reasons import refuse_gradients
 
@@ -190,6 +191,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
     | {functional.affine_grid: _affine_grid, functional.interpolate: _interpolate}
     | dict.fromkeys((torch.adaptive_avg_pool1d, functional.adaptive_avg_pool1d), _adaptive_avg_pool1d)
     | DECIDING
+    | ARRAYS
     | {
         torch.fake_quantize_per_tensor_affine: on_steps,
         torch.fake_quantize_per_channel_affine: on_steps_of_each,

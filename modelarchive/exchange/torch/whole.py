@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from modelarchive.exchange.torch.arguments import Arguments, Place
+from modelarchive.exchange.torch.arguments import Arguments
 from modelarchive.exchange.torch.assuming import Assumed
 from modelarchive.exchange.torch.branching import Checks, Ways
-from modelarchive.exchange.torch.comparing import contained
+from modelarchive.exchange.torch.comparing import numbered
 from modelarchive.exchange.torch.flags import Flags, constants_of, flags_of
 from modelarchive.exchange.torch.tensors_of_sizes import TensorsOfSizes
 
@@ -61,7 +60,7 @@ class Whole(torch.nn.Module):
             known = self.returned
             flags = known.flags if known.takes_flags else {}
             with TensorsOfSizes(Flags(self.network, known.constants, flags, known.decided, is_lax=True)):
-                structure = _numbered(self.arguments.call(self.network, inputs), arrays)
+                structure = numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 
         checks = self.returned.checks
@@ -74,17 +73,3 @@ class Whole(torch.nn.Module):
             ways = Ways(self.network, inputs, run, checks, known.constants, known.flags, known.decided, known.assumed)
             arrays, self.returned.structure = ways.results()
         return arrays
-
-
-def _numbered(value: Any, arrays: list[Any]) -> Any:
-    """`value` with places for its arrays."""
-    if isinstance(value, torch.Tensor):
-        arrays.append(value)
-        return Place(len(arrays) - 1)
-    value = contained(value)
-    if isinstance(value, Mapping):
-        return {key: _numbered(item, arrays) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        items = [_numbered(item, arrays) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    return value

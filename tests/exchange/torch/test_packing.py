@@ -111,6 +111,27 @@ def test_what_depends_on_values_is_refused_with_the_way_out(function, words):
         read_module(Doing(function), (torch.randn(2, 5, 3), torch.tensor([3, 5])))
 
 
+class Ends(torch.nn.Module):
+    """The last states of a packed recurrence; its outputs are padded again, and nobody uses them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.GRU(3, 4, batch_first=True, bidirectional=True)
+
+    def forward(self, x, lengths):
+        found, states = self.layer(pack(x, lengths.cpu().numpy(), batch_first=True, enforce_sorted=False))
+        return states, unpack(found, batch_first=True)[1]
+
+
+@pytest.mark.slow
+def test_any_length_with_lengths_from_numpy_and_outputs_that_nobody_uses():
+    torch.manual_seed(0)
+    module = Ends().eval()
+    net = read_module(module, ({"shape": ["batch", "time", 3]}, {"shape": ["batch"], "dtype": "int64"})).build()
+    for steps, lengths in ((5, [5, 2]), (1, [1]), (9, [4, 9, 1])):
+        assert_same(module, net, torch.randn(len(lengths), steps, 3), torch.tensor(lengths))
+
+
 @pytest.mark.parametrize("reduce", [lambda data: data.sum(), lambda data: data.mean(0)])
 def test_the_steps_of_packed_sequences_are_summed(reduce):
     """How many there are is not known; what is summed of them is."""
