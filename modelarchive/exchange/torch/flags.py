@@ -123,7 +123,8 @@ class Flags:
 
     def followed(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Run a function, and know what it gives of known values alone, and what it writes into them."""
-        if isinstance(function, torch._ops.OpOverload):  # PyTorch's own, while it records
+        # Operators are PyTorch's own, while it records; within vmap, say, no tensor is what it seems.
+        if isinstance(function, torch._ops.OpOverload) or torch._C._functorch.peek_interpreter_stack() is not None:
             return function(*args, **kwargs)
         given = list(_tensors((args, kwargs)))
         known = [each for each in given if self._value(each) is not None]
@@ -161,7 +162,7 @@ class Flags:
         """Know what a function has made of numbers."""
         plain = all(each is None or isinstance(each, _PLAIN) for each in _leaves((args, kwargs)))
         if plain and isinstance(result, torch.Tensor) and result.device.type == "cpu" and result.numel() <= _MOST:
-            with _disable_current_modes():
+            with _disable_current_modes(), torch._C.DisableTorchFunction():
                 self._know(result, function(*args, **kwargs), frozenset())
 
     def _know(self, tensor: torch.Tensor, value: torch.Tensor, names: frozenset[str]) -> None:

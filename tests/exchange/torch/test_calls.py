@@ -166,8 +166,12 @@ def test_a_branch_on_options_is_one_way():
 def test_training_is_not_read_into_a_model():
     with pytest.raises(ma.ConversionError, match="dropout"):
         read_module(Function(lambda x: F.dropout(x, 0.5)), X)
+    module = Function(lambda x: F.batch_norm(x, module.norm.running_mean, module.norm.running_var, training=True))
+    module.norm = torch.nn.BatchNorm1d(4)
     with pytest.raises(ma.ConversionError, match="statistics"):
-        read_module(Function(lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4), training=True)), X)
+        read_module(module, X)
+    # Those that it makes are not kept.
+    assert_read(Function(lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4), training=True)), X)
     # Where there are no statistics, those of the batch are meant in evaluation too.
     assert_read(torch.nn.BatchNorm1d(4, track_running_stats=False), X)
 
