@@ -22,7 +22,7 @@ _TRUTHS: Final = frozenset(
 #: What gives Python a value to decide by.
 DECIDING: Final = frozenset(
     {*_TRUTHS, torch.Tensor.item, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__index__,
-     torch.Tensor.tolist}
+     torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__}
 )  # fmt: skip
 #: What gives as many elements as values say.
 _OF_A_SIZE: Final = frozenset(

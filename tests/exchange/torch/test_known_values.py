@@ -133,7 +133,13 @@ def test_what_is_no_state_decides(name, keep):
         of_any_batch(module, bundle)
 
 
-@pytest.mark.parametrize("forward", [of_numpy, of_the_module_of_python])
+def to_numpy(net, x):
+    for each in WAYS.numpy():
+        x = net.a(x) if each else net.b(x)
+    return x[:, np.flatnonzero(np.asarray(WAYS))] * float(WAYS.numpy().sum())
+
+
+@pytest.mark.parametrize("forward", [of_numpy, of_the_module_of_python, to_numpy])
 def test_tensors_that_the_code_names(forward):
     module = Deciding(forward)
     of_any_batch(module, assert_read(module, ROWS))
