@@ -179,14 +179,18 @@ def _standardise_rows(
     # Of each piece and row, in float64: its sum, its sum again, and the sum of its squares.
     sums, again, squares = np.empty((3, len(pieces), len(rows)))
 
+    def total(several: Array) -> Array:
+        with np.errstate(invalid="ignore"):  # BLAS was seen to say so of numbers that are all finite
+            found: Array = several @ ones[: several.shape[1]]
+        return found
+
     def add_up(place: int) -> None:
-        piece = pieces[place]
-        sums[place] = rows[:, piece] @ ones[: size - piece.start]
+        sums[place] = total(rows[:, pieces[place]])
 
     def centre(place: int) -> None:
         piece = pieces[place]
         centred = np.subtract(rows[:, piece], mean, out=out[:, piece])
-        again[place] = centred @ ones[: size - piece.start]
+        again[place] = total(centred)
         squares[place] = _sum_of_squares(centred)
 
     alone = rows.size < WORTH
