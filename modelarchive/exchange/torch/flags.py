@@ -6,21 +6,20 @@ Those are tensors that are not in its state, as an attribute or a buffer, and fl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 #: Elements of a tensor at most.
 _MOST: Final = 4096
-_WHOLE: Final = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 #: What Python takes for a truth.
 _TRUTHS: Final = frozenset(
     {torch.Tensor.__bool__, torch.Tensor.is_nonzero, torch.is_nonzero, torch.equal, torch.Tensor.equal,
      torch.allclose, torch.Tensor.allclose}
 )  # fmt: skip
 #: What gives Python a value to decide by.
-DECIDING: Final = frozenset(
+_DECIDING: Final = frozenset(
     {*_TRUTHS, torch.Tensor.item, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.__index__,
      torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__}
 )  # fmt: skip
@@ -76,6 +75,29 @@ def _is_constant(value: Any) -> bool:
     )
 
 
+class _Known(NamedTuple):
+    """A tensor whose value is known as long as its version, which its views share, is this one.
+
+    Attributes:
+        tensor: The tensor.
+        version: The version.
+        value: What it is; None: that is not known any more.
+        names: The flags that it was computed from.
+    """
+
+    tensor: torch.Tensor
+    version: int
+    value: torch.Tensor | None
+    names: frozenset[str]
+
+
+class _Computed(NamedTuple):
+    """What a function gives of known values, and the flags that it depends on."""
+
+    result: Any
+    names: frozenset[str]
+
+
 class Flags:
     """Follows them through a forward that runs without values.
 
@@ -99,8 +121,7 @@ class Flags:
         self._decided = decided
         is_open = {name for name, each in flags.items() if each.numel() > 1 or isinstance(each, torch.nn.Parameter)}
         self._unanswered = frozenset[str]() if is_lax else is_open
-        #: ``id`` -> the tensor, what it is (None: that is not known any more), and the flags it was computed from.
-        self._known: dict[int, tuple[torch.Tensor, torch.Tensor | None, frozenset[str]]] = {}
+        self._known: dict[int, _Known] = {}
         values = {**constants, **flags}
         for name, each in (*network.named_buffers(), *network.named_parameters()):
             if name in values:
@@ -110,16 +131,16 @@ class Flags:
 
     def answer(self, function: Any, args: Any, kwargs: Any) -> tuple[bool, Any]:
         """Whether a function gives what Python decides by, of known values alone; and what it gives."""
-        if function not in DECIDING:
+        if function not in _DECIDING:
             return False, None
         found = self._computed(function, args, kwargs)
-        if found is None or isinstance(found[0], torch.Tensor):
+        if found is None or isinstance(found.result, torch.Tensor):
             return False, None
-        is_truth = function in _TRUTHS or type(found[0]) is bool
-        if is_truth and not found[1].isdisjoint(self._unanswered):
+        is_truth = function in _TRUTHS or type(found.result) is bool
+        if is_truth and not found.names.isdisjoint(self._unanswered):
             return False, None
-        self._decided.update(dict.fromkeys(sorted(found[1])))
-        return True, found[0]
+        self._decided.update(dict.fromkeys(sorted(found.names)))
+        return True, found.result
 
     def followed(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Run a function, and know what it gives of known values alone, and what it writes into them."""
@@ -135,89 +156,90 @@ class Flags:
             return result
         if len(known) == len(given) and function in _OF_A_SIZE and (folded := self._folded(function, args, kwargs)):
             return folded[0]
-        versions = [each._version for each in known]
-        result = function(*args, **kwargs)
-        writes = _writes(function, kwargs) or any(
-            each._version != version for each, version in zip(known, versions, strict=True)
-        )
-        found = self._computed(function, args, kwargs)
+        if not _writes(function, kwargs):
+            result = function(*args, **kwargs)
+            found = self._computed(function, args, kwargs) if any(map(_is_small, _tensors(result))) else None
+        else:  # whose version tells afterwards that it is not what was known
+            found = self._computed(function, args, kwargs)
+            result = function(*args, **kwargs)
+            self._rewrite(known, None if found is None else found.names)
         if found is not None:
-            for one, value in _pairs(result, found[0]):
-                self._know(one, value, found[1])
-        elif writes:  # of something that has no value
-            self._forget(known)
+            for one, value in _pairs(result, found.result):
+                self._know(one, value, found.names)
         return result
 
     def value(self, tensor: Any, *, most: int = _MOST) -> torch.Tensor | None:
         """What a tensor is, by which something is decided; None: that is not known, or it is longer than `most`."""
         if not isinstance(tensor, torch.Tensor) or self._value(tensor) is None:
             return None
-        _, value, names = self._known[id(tensor)]
-        if value is None or max(value.shape, default=0) > most:
+        known = self._known[id(tensor)]
+        if known.value is None or max(known.value.shape, default=0) > most:
             return None
-        self._decided.update(dict.fromkeys(sorted(names)))
-        return value
+        self._decided.update(dict.fromkeys(sorted(known.names)))
+        return known.value
 
     def _made(self, result: Any, function: Any, args: Any, kwargs: Any) -> None:
         """Know what a function has made of numbers."""
         plain = all(each is None or isinstance(each, _PLAIN) for each in _leaves((args, kwargs)))
-        if plain and isinstance(result, torch.Tensor) and result.device.type == "cpu" and result.numel() <= _MOST:
+        if plain and isinstance(result, torch.Tensor) and result.device.type == "cpu" and _is_small(result):
             with _disable_current_modes(), torch._C.DisableTorchFunction():
                 self._know(result, function(*args, **kwargs), frozenset())
 
     def _know(self, tensor: torch.Tensor, value: torch.Tensor, names: frozenset[str]) -> None:
         if value.numel() <= _MOST:
-            self._known[id(tensor)] = tensor, value, names
+            self._known[id(tensor)] = _Known(tensor, _version(tensor), value, names)
 
     def _value(self, tensor: torch.Tensor) -> torch.Tensor | None:
         if id(tensor) not in self._known:
             if not _is_constant(tensor):
                 return None
             with _disable_current_modes():
-                self._known[id(tensor)] = tensor, tensor.detach().clone(), frozenset()
-        return self._known[id(tensor)][1]
+                self._know(tensor, tensor.detach().clone(), frozenset())
+        known = self._known[id(tensor)]
+        return known.value if known.version == _version(tensor) else None
 
-    def _forget(self, written: Sequence[torch.Tensor]) -> None:
-        """Tensors, and those that share their memory, are not known any more."""
-        memory = {_memory(value) for each in written if (value := self._value(each)) is not None}
-        for key, (tensor, value, names) in self._known.items():
+    def _rewrite(self, written: Sequence[torch.Tensor], names: frozenset[str] | None) -> None:
+        """What shares memory with tensors has other values now, of some flags more; None: they are not known."""
+        memory = {_memory(each) for tensor in written if (each := self._known[id(tensor)].value) is not None}
+        for key, (tensor, _, value, own) in self._known.items():
             if value is not None and _memory(value) in memory:
-                self._known[key] = tensor, None, names
+                now = (None, own) if names is None else (value, own | names)
+                self._known[key] = _Known(tensor, _version(tensor), *now)
 
     def _folded(self, function: Any, args: Any, kwargs: Any) -> tuple[Any] | None:
         """What gives as many elements as values say, as a constant; None: it does not, or flags are among them."""
         if function is torch.Tensor.__getitem__ and not any(each.dtype is torch.bool for each in _tensors(args[1:])):
             return None
         found = self._computed(function, args, kwargs)
-        if found is None or found[1] or not isinstance(found[0], torch.Tensor | tuple):
+        if found is None or found.names or not isinstance(found.result, torch.Tensor | tuple):
             return None
-        return (found[0],)
+        return (found.result,)
 
-    def _computed(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, frozenset[str]] | None:
-        """What a function gives, and the flags that it depends on; None: it is not known."""
+    def _computed(self, function: Any, args: Any, kwargs: Any) -> _Computed | None:
+        """What a function gives; None: it is not known."""
         leaves = list(_leaves((args, kwargs)))
         tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
         if not tensors or any(self._value(each) is None for each in tensors):
             return None
         if any(isinstance(each, _OF_SIZES) for each in leaves):
             return None
-        names = frozenset[str]().union(*(self._known[id(each)][2] for each in tensors))
+        names = frozenset[str]().union(*(self._known[id(each)].names for each in tensors))
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             before = torch.get_rng_state()
             given, more = self._given(tuple(args)), self._given(dict(kwargs))
             try:
                 found = function(*given, **more)
-            except (RuntimeError, TypeError, ValueError, IndexError):  # what it raises it raises without values, too
+            except Exception:  # what it raises it raises without values, too
                 return None
             if not torch.equal(before, torch.get_rng_state()):
                 torch.set_rng_state(before)
                 return None
-            return found, names
+            return _Computed(found, names)
 
     def _given(self, value: Any) -> Any:
         """What a function is given, of tensors with values."""
         if isinstance(value, torch.Tensor):
-            return self._known[id(value)][1]
+            return self._known[id(value)].value
         if isinstance(value, slice):
             return slice(*map(self._given, (value.start, value.stop, value.step)))
         if type(value) in (tuple, list):
@@ -254,6 +276,15 @@ def _writes(function: Any, kwargs: Any) -> bool:
     """Whether a function writes into what it is given, by its name."""
     name = getattr(function, "__name__", "")
     return "out" in kwargs or name in _WRITING or (name.endswith("_") and not name.endswith("__"))
+
+
+def _is_small(tensor: torch.Tensor) -> bool:
+    """Whether it has few elements, as many as everybody knows."""
+    return all(type(size) is int for size in tensor.shape) and tensor.numel() <= _MOST
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _memory(tensor: torch.Tensor) -> int:

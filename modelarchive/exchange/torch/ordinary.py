@@ -148,6 +148,3 @@ def _other(value: Any) -> Any:
     if isinstance(value, _REMEMBERING):
         return value.__wrapped__
     return FUNCTIONS.get(value) if isinstance(value, types.BuiltinFunctionType | np.ufunc) else None
-
-
-__all__ = ["Numbers", "ordinary_python"]

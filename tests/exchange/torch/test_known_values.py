@@ -202,13 +202,49 @@ def written_over(net, x):
     return net.a(x) if (found > 0.5).all() else net.b(x)
 
 
-@pytest.mark.parametrize("forward", [written, written_through_a_view, written_as_the_output, written_over])
+def written_through_a_view_of_an_unknown_shape(net, x):
+    found = net.t.clone()
+    view = found.view_as(x[0])
+    view += x.abs().sum() + 1
+    return net.a(x) if found[0] > 0.5 else net.b(x)
+
+
+def numbers_written_through_such_a_view(net, x):
+    found = net.t.clone()
+    view = found.view_as(x[0])
+    view += 1
+    return net.a(x) if found[0] > 0.5 else net.b(x)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        written,
+        written_through_a_view,
+        written_as_the_output,
+        written_over,
+        written_through_a_view_of_an_unknown_shape,
+        numbers_written_through_such_a_view,
+    ],
+)
 def test_what_inputs_are_written_into_is_known_no_more(forward):
     module = Deciding(forward, torch.zeros(6))
     bundle = assert_read(module, ROWS)
     net = bundle.build()
     for x in (np.zeros((2, 6), np.float32), ROWS * 100, np.full((1, 6), -0.1, np.float32)):
         np.testing.assert_allclose(net(x), module(torch.from_numpy(x)).detach(), atol=1e-4)
+
+
+def test_what_flags_are_written_into_is_theirs():
+    def forward(net, x):
+        found = torch.zeros(2, dtype=torch.int64)
+        found[0] = net.t
+        if x.sum() > 100:  # so that values are asked for
+            x = net.b(x)
+        return [net.a, net.b, torch.tanh][found[0].item()](x)
+
+    bundle = assert_read(Deciding(forward, torch.tensor(1), keep="state"), ROWS)
+    assert [each.where for each in bundle.notes if "decides what the forward does" in each.what] == ["t"]
 
 
 def test_what_is_drawn_of_a_constant_is_not_known():
