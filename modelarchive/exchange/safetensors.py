@@ -19,6 +19,7 @@ from modelarchive.errors import ConversionError, FormatError
 from modelarchive.exchange.budget import reading
 from modelarchive.exchange.bundle import Bundle, Note, Parameters, Source, bundle_of, deferred, few, shared_names
 from modelarchive.exchange.mapped import MappedFile, little_endian
+from modelarchive.exchange.metadata import escaped
 from modelarchive.exchange.remote import RemoteArrays
 from modelarchive.exchange.shards import read_one_or_all
 from modelarchive.formats import explain
@@ -303,17 +304,9 @@ def _strings(metadata: Mapping[str, Any]) -> tuple[dict[str, str], list[Note]]:
     notes = [
         Note(f"metadata[{key!r}]", "written as JSON text") for key, value in metadata.items() if type(value) is not str
     ]
-    notes += [
-        Note(f"metadata: {text}", f"{what}; escaped") for text, what in names.problems_with_texts(_texts(metadata))
-    ]
     as_text = names.as_text
-    return {
-        as_text(key): as_text(value) if type(value) is str else json.dumps(value) for key, value in metadata.items()
-    }, notes
-
-
-def _texts(metadata: Mapping[str, Any]) -> list[str]:
-    return [*metadata, *(each for each in metadata.values() if type(each) is str)]
+    strings = {as_text(key): as_text(each) if type(each) is str else json.dumps(each) for key, each in metadata.items()}
+    return strings, notes + escaped(metadata)
 
 
 def _losses(bundle: Bundle) -> list[Note]:

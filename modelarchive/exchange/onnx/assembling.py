@@ -11,12 +11,13 @@ from modelarchive.architecture import Checked, build, check
 from modelarchive.architecture.declaring import declared_inputs
 from modelarchive.errors import ConversionError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
+from modelarchive.exchange.metadata import escaped
 from modelarchive.exchange.onnx import encoding
 from modelarchive.exchange.onnx.emitting import Emitter, Entry, Step
 from modelarchive.exchange.onnx.exporting import Exporter, output_names
 from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.walking import output_structure
-from modelarchive.names import as_text, problems_with_texts
+from modelarchive.names import as_text
 from modelarchive.nn import Block
 from modelarchive.nn.axes import axis_names, groups_of
 from modelarchive.nn.evaluate import Abstract
@@ -187,7 +188,6 @@ def _left_out(bundle: Bundle, network: Block, graph: Emitter) -> list[Note]:
     for key, value in bundle.metadata.items():
         if not isinstance(value, str):
             notes.append(Note(f"metadata[{key!r}]", "is kept as the text of its JSON"))
-    texts = [*bundle.metadata, *(each for each in bundle.metadata.values() if isinstance(each, str))]
-    notes += [Note(f"metadata: {text}", f"{what}; escaped") for text, what in problems_with_texts(texts)]
+    notes += escaped(bundle.metadata)
     notes += [Note(f"tokens[{name!r}]", "left out: ONNX holds none") for name in bundle.tokens]
     return notes
