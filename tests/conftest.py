@@ -13,9 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import memory
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT, memory
 
 # Of several processes each takes one thread for BLAS: more wait for each other, and wait by turning in circles.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -25,15 +23,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Keras would take TensorFlow, which is not installed.
-os.environ.setdefault("KERAS_BACKEND", "torch")
-
 # An installed modelarchive goes before the checkout, so that `pip install '.[test]' && pytest` tests what
 # users get, schemas and data included. The checkout still serves `import tests.…`.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
 
 
-pytest_plugins = ["tests.passed"]
+pytest_plugins = ["tests.collecting", "tests.passed"]
 
 
 def pytest_report_header() -> str:
@@ -57,6 +52,8 @@ def pytest_collection_finish() -> None:
     # What all tests import stays; it is not looked through for garbage again and again.
     gc.collect()
     gc.freeze()
+    # What a test makes is gone with it, and nearly always without garbage collection.
+    gc.set_threshold(20_000)
 
 
 @pytest.hookimpl(wrapper=True)

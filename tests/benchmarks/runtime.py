@@ -22,8 +22,8 @@ import numpy as np
 
 import modelarchive as ma
 from modelarchive import nn, zoo
+from tests import ROOT
 from tests.benchmarks import report
-from tests.conftest import ROOT
 
 DOCUMENT: Final = ROOT / "docs" / "exchange" / "onnxruntime.md"
 _TABLE: Final = re.compile(r"(<!-- runtime -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,105 +15,21 @@ import pytest
 
 import modelarchive as ma
 from modelarchive.checkpoints import run as module
-from modelarchive.checkpoints import snapshot
 from modelarchive.errors import CheckpointError
+from tests.checkpoints.interrupting import KINDS
 from tests.conftest import ROOT
-
-KINDS: dict[str, dict[str, Any]] = {
-    "behind": {},
-    "in place": {"asynchronous": False},
-    "incremental": {"incremental": True},
-    "incremental in place": {"incremental": True, "asynchronous": False},
-}
-#: Files whose lines are interrupted: the run's, and what it hands work over with.
-OURS = ("/modelarchive/checkpoints/",)
-PLACES = (*OURS, "/concurrent/futures/", "/threading.py")
-
-
-def interrupted(act: Callable[[], Any], line: int, handler: Callable[[], Any], places: tuple[str, ...]) -> int:
-    """Run something, and a signal handler at one of its lines; how many it has."""
-    count = 0
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        nonlocal count
-        if not any(place in frame.f_code.co_filename for place in places):
-            return trace if event == "call" else None
-        if event == "line":
-            count += 1
-            if count == line:
-                handler()
-        return trace
-
-    sys.settrace(trace)
-    try:
-        act()
-    finally:
-        sys.settrace(None)
-    return count
-
-
-def attempt(folder: Path, kind: str, line: int, *, ends: bool) -> int:
-    """A run whose second save is interrupted by a handler that saves, and may end the program; its number of lines."""
-    model = {"head": np.zeros(50), "backbone": np.full(50, 7.0)}
-    expected = {1: 0.0, 2: 1.0, 4: 2.0}
-    said = 0
-
-    def handler() -> None:
-        expected[3] = 1.0  # what is waited for decides how many lines there are: it may never come
-        run.save(3, model=model)
-        if ends:
-            sys.exit("ended")
-
-    try:
-        with ma.Checkpoints(folder, random=False, durable=False, **KINDS[kind]) as run:
-            run.save(1, model=model)
-            model["head"] += 1
-            # Python's own locks do not survive an exception at each of their lines.
-            said = interrupted(lambda: run.save(2, model=model), line, handler, OURS if ends else PLACES)
-            model["head"] += 1
-            run.save(4, model=model)
-    except SystemExit:
-        del expected[4]
-        if 2 not in run.steps():
-            del expected[2]
-    assert run.steps() == sorted(expected)
-    for step, value in expected.items():
-        loaded = ma.load(run.path(step))
-        assert set(loaded["head"]) == {value}, (step, line, loaded["head"])
-        assert set(loaded["backbone"]) == {7.0}
-    return said
-
-
-def slowly(write: Any) -> Any:
-    """Writing that takes a while: what is interrupted meanwhile must not change what is written."""
-
-    def write_slowly(*args: Any, **options: Any) -> Any:
-        time.sleep(0.003)
-        return write(*args, **options)
-
-    return write_slowly
-
-
-def main(folder: Path, kind: str, every: int) -> None:
-    snapshot.Snapshot.write = slowly(snapshot.Snapshot.write)  # type: ignore[method-assign]
-    module.Shards.write = slowly(module.Shards.write)  # type: ignore[method-assign]
-    for ends in (False, True):
-        several = attempt(folder / f"whole-{ends}", kind, -1, ends=ends)
-        # Each at the end, where what was asked for meanwhile is begun.
-        for line in sorted({*range(1, several, every), *range(several - 12, several)}):
-            attempt(folder / f"{line}-{ends}", kind, line, ends=ends)
-        print(several)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_save_that_interrupts_a_save_is_done_behind_it(kind: str, tmp_path: Path) -> None:
+def test_a_save_that_interrupts_a_save_is_done_behind_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.checkpoints.test_turns", str(tmp_path), kind, "19"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, "-m", "tests.checkpoints.interrupting", str(tmp_path), "19"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert all(int(number) > 50 for number in done.stdout.split())
+    lines = [int(each) for each in done.stdout.split()]
+    assert len(lines) == 2 * len(KINDS)
+    assert min(lines) > 50
 
 
 class Stateful:
@@ -223,7 +137,3 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     assert len(run.steps()) == 20
     for step in run.steps():
         ma.verify(run.path(step))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import modelarchive as ma
-from tests.conftest import ROOT
+from tests import ROOT
 
 BATCH = 32
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests import memory
-from tests.conftest import ROOT
+from tests import ROOT, memory
 from tests.faults.contention import contend
 from tests.faults.injection import THOROUGH, interrupt, lost, summary, unordered
 from tests.faults.operations import OPERATIONS

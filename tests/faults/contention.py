@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import modelarchive as ma
-from tests.conftest import ROOT
+from tests import ROOT
 
 #: Saves at a path as writer of a number, 25 times at least, and until a third path is there.
 WRITER: Final = """

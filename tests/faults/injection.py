@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.faults.operations import OPERATIONS
 from tests.faults.runner import ACTIONS, ERRORS
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save, save_file
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 548105171\n"
 PAGE = "\n<!DOCTYPE html>\n<html><head><title>Log in</title></head><body>...</body></html>\n"

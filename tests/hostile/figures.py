@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any, Final
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.hostile.judge import BAD, GOOD
 
 DOCUMENT: Final = ROOT / "docs" / "security.md"

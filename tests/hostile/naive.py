@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.hostile import views
 from tests.hostile.judge import apart
 

@@ -19,7 +19,7 @@ from modelarchive import nn
 from modelarchive.store import chunks
 from modelarchive.store.contents import Contents
 from modelarchive.store.index import parse
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.hostile import hdf5_structures
 from tests.hostile.hdf5_structures import Structure
 from tests.hostile.views import View, ours

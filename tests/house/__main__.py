@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.house.plan import EXCHANGE, House, Room, read
 from tests.site.pictures.house import drawn
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import modelarchive
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def build(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 REPOSITORY = "https://github.com/modelarchive/modelarchive/"
 _TARGETS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "srcset"}

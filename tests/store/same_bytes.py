@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from modelarchive.store.deflate import pack
-from tests.conftest import ROOT
+from tests import ROOT
 
 #: Threads that are alive at once, so that no two have their stack in the same place.
 _ALIVE = 64

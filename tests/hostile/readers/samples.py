@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.exchange.gguf import wire as gguf
 from tests.exchange.onnx import wire
 from tests.formats import mistakes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.site.pictures import file, house
 
 FOLDER = ROOT / "docs" / "pictures"

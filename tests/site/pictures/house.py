@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.house.plan import EXCHANGE, House, read, without_detours
 from tests.site.pictures.svg import Drawing
 
