@@ -71,8 +71,8 @@ def test_rows_in_turns_and_meshes_of_some(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_optimizers_and_distributed_tensors_in_structures(tmp_path: Path) -> None:
     """Two networks that train each other, each with an optimizer, averages in dicts and in objects."""
-    run_all(tmp_path, ["fsdp:several:2", *(f"fsdp:several_elsewhere:{count}" for count in (1, 2, 3))])
-    run_all(tmp_path, ["both:several:4", "both:several_elsewhere:4"])
+    elsewhere = [f"fsdp:several_elsewhere:{count}" for count in (1, 2, 3)]
+    run_all(tmp_path, ["fsdp:several:2", *elsewhere, "both:several:4", "both:several_elsewhere:4"])
 
 
 class Group:

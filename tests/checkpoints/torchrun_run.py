@@ -1,6 +1,7 @@
-"""The digits under torchrun: ``torchrun ... -m tests.checkpoints.torchrun_run FOLDER torch|keras STEPS [STEP]``.
+"""The digits under torchrun: ``torchrun -m tests.checkpoints.torchrun_run FOLDER STEPS NAME:torch|keras[:STEP] ...``.
 
-The second process is killed behind a step; torchrun then ends the first one.
+One run after another, each in a folder of its name. Behind a STEP the second process is killed; torchrun then ends the
+first one.
 """
 
 from __future__ import annotations
@@ -46,22 +47,29 @@ def with_keras(folder: Path, total: int, *, event: Callable[[str], object], **op
             event("saved")
 
 
-def main() -> None:
-    folder, kind, steps, *kill = sys.argv[1:]
-    dist.init_process_group("gloo")
+def one(folder: Path, kind: str, steps: int, kill: int | None) -> int:
+    """Train to the last step; how many steps that were."""
     saved = 0
 
     def event(what: str) -> None:
         nonlocal saved
         saved += what == "saved"
-        if kill and dist.get_rank() == 1 and saved == int(kill[0]):
+        if dist.get_rank() == 1 and saved == kill:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train = with_keras if kind == "keras" else training.train
-    train(Path(folder), int(steps), event=event, process_group=True)
-    if dist.get_rank() == 0:
-        print("steps trained:", saved, flush=True)
-    dist.barrier()
+    train(folder, steps, event=event, process_group=True)
+    return saved
+
+
+def main() -> None:
+    folder, steps, *runs = sys.argv[1:]
+    dist.init_process_group("gloo")
+    for name, kind, *kill in (run.split(":") for run in runs):
+        saved = one(Path(folder, name), kind, int(steps), int(kill[0]) if kill else None)
+        if dist.get_rank() == 0:
+            print(f"{name} trained: {saved}", flush=True)
+        dist.barrier()
     dist.destroy_process_group()
 
 
