@@ -43,7 +43,8 @@ class Copy:
         self.folder = folder
         for name in ("modelarchive", "schemas", "tests", "pyproject.toml"):
             if (ROOT / name).is_dir():
-                left_out = shutil.ignore_patterns("__pycache__", "data", "hostile", "benchmarks")
+                # What is compiled goes along, and what another process is compiling now does not.
+                left_out = shutil.ignore_patterns("*.pyc.*", "data", "hostile", "benchmarks")
                 shutil.copytree(ROOT / name, folder / name, ignore=left_out)
             else:
                 shutil.copy(ROOT / name, folder / name)

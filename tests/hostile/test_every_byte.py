@@ -34,7 +34,7 @@ WHOLE = {key: each for key, each in samples().items() if each.reader != "none"}
 #: A file's bytes, and where chance comes from -> with something more in it; None: it has no place for that.
 Addition = Callable[[bytes, random.Random], bytes | None]
 #: Additions tried with each sample: a search at random takes as long as one likes, and most of it is slow.
-TRIED, MORE = range(15), range(15, 40)
+TRIED, MORE = range(15), range(15, 30)
 #: What stands for something that nobody asked for.
 STRANGE = "strange_and_unknown"
 

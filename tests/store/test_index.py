@@ -149,10 +149,13 @@ def test_what_archives_write_is_parsed_the_fast_way(form: Path) -> None:
 
 @pytest.mark.slow
 def test_both_ways_refuse_the_same(form: Path) -> None:
-    """Every character of an index changed, dropped or doubled: the fast way takes nothing that the other refuses."""
+    """Characters of an index changed, dropped or doubled: the fast way takes nothing that the other refuses.
+
+    Every one of them, but of a long index, whose entries are alike.
+    """
     raw, size = raw_of(form), form.stat().st_size
     text = raw.rstrip()
-    for at in range(len(text)):
+    for at in range(0, len(text), 1 + len(text) // 1500):
         same_both_ways([changed.ljust(len(raw)) for changed in changes(text, at)], size)
 
 
