@@ -14,7 +14,7 @@ import pytest
 PASSED_INTO = os.environ.pop("MODELARCHIVE_PASSED_INTO", None)
 #: Rooms whose code goes another way where a framework is installed: what passed without one says nothing of that way.
 DEPENDING = re.compile(
-    r"tests/(cli|exchange/(huggingface|keras|torch|test_across|test_round_trips|test_vllm)|transplant"
+    r"tests/(cli|exchange/(huggingface|keras|torch|test_across|test_vllm)|transplant"
     r"|test_(documents|models))\b"
 )
 
