@@ -23,6 +23,18 @@ def _quotient(one: Any, other: Any, /) -> Any:
     return (one // other, one % other) if is_size else divmod(one, other)
 
 
+def _extreme(function: Callable[..., Any], of_two: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def called(*given: Any, **named: Any) -> Any:
+        values = given[0] if len(given) == 1 and type(given[0]) in (tuple, list) else given
+        if named or len(values) < 2 or not any(isinstance(each, torch.SymInt) for each in values):
+            return function(*given, **named)
+        if not all(isinstance(each, torch.SymInt) or type(each) is int for each in values):
+            return function(*given, **named)
+        return functools.reduce(of_two, values)
+
+    return called
+
+
 class _Number(type):
     """``int`` or ``float``, but for what a call with a size gives."""
 
@@ -54,7 +66,9 @@ class _Float(float, metaclass=_Number):
 
 _OF_SIZES: Final[dict[Any, Callable[[Any], Any]]] = {int: torch.sym_int, float: torch.sym_float}
 #: Name of a builtin -> what is called in its place.
-BUILTINS: Final = {"len": _length, "divmod": _quotient}
+BUILTINS: Final = {
+    "len": _length, "divmod": _quotient, "min": _extreme(min, torch.sym_min), "max": _extreme(max, torch.sym_max),
+}  # fmt: skip
 #: Name of a type -> what stands for it, and gives a size of a size.
 TYPES: Final = {"int": _Int, "float": _Float}
 
