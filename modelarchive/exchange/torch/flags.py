@@ -256,7 +256,7 @@ class Flags:
         if value is None or not names or not self._takes(names):
             return None
         with _disable_current_modes(), torch._C.DisableTorchFunction():
-            return torch.nonzero(value, as_tuple=True)
+            return tuple(torch.nonzero(value).unbind(1))
 
     def _computed(self, function: Any, args: Any, kwargs: Any) -> _Computed | None:
         """What a function gives; None: it is not known."""

@@ -90,10 +90,14 @@ def steady(
             return None
         by = np.fmax(by, found)
     sure = stays.copy()
-    far = [moved(_MANY, len(_STEPS) + seed) for seed in range(2)] if not (differing & stays).any() else []
-    if not far or far[0] is None or far[1] is None:
+    if (differing & stays).any():
         return Steadiness(sure, np.zeros(expected.shape))
-    most = np.fmax(*far)
+    most = np.zeros(expected.shape)
+    for seed in range(2):
+        found = moved(_MANY, len(_STEPS) + seed)
+        if found is None:
+            return Steadiness(sure, np.zeros(expected.shape))
+        most = np.fmax(most, found)
     return Steadiness(sure, np.where(most >= _GROWING * by, most * (max(_STEPS) / _MANY), 0))
 
 
