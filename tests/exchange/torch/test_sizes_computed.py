@@ -41,3 +41,35 @@ def test_what_is_computed_from_free_sizes_is_pytorchs(module, width):
         for found, wanted in zip(network(x.numpy()), module(x), strict=True):
             limit = 1e-5 * max(1, float(wanted.abs().max()))
             np.testing.assert_allclose(found, wanted.numpy(), atol=limit, rtol=0)
+
+
+class Scaled(torch.nn.Module):
+    """A convolution divided by a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(2, 2, 3, padding=1)
+
+    def forward(self, x, by):
+        return self.conv(x) / by
+
+
+class Twice(torch.nn.Module):
+    """One module called with numbers of sizes, as blocks that warp images are."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.scaled, self.more = Scaled(), more
+
+    def forward(self, x):
+        middle = (x.shape[-1] - 1.0) / 2.0
+        return self.scaled(self.scaled(x, middle), middle + self.more)
+
+
+@pytest.mark.parametrize("more", [0.0, 1.5])
+def test_a_module_that_is_given_numbers_of_sizes_twice(more):
+    module = Twice(more)
+    network = read_module(module, ({"name": "x", "shape": ["batch", 2, "length"], "dtype": "float32"},)).build()
+    for length in (3, 8, 21):
+        x = torch.randn(2, 2, length, generator=torch.Generator().manual_seed(length))
+        np.testing.assert_allclose(network(x.numpy()), module(x).detach(), atol=1e-6)
