@@ -73,3 +73,40 @@ def test_a_module_that_is_given_numbers_of_sizes_twice(more):
     for length in (3, 8, 21):
         x = torch.randn(2, 2, length, generator=torch.Generator().manual_seed(length))
         np.testing.assert_allclose(network(x.numpy()), module(x).detach(), atol=1e-6)
+
+
+class Normalised(torch.nn.Module):
+    """With the logarithm of how it changes volumes, which counts pixels, and places from one edge to the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.linspace(0.5, 1.5, 12).reshape(1, 12, 1, 1))
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        return x * self.scale, height * width * torch.log(self.scale).sum(), x / ((width - 1.0) / 2.0)
+
+
+class Folded(torch.nn.Module):
+    """Flows are of halves of an image: no array in these has the image's size."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Normalised(), Normalised()
+
+    def forward(self, x):
+        batch, channels, height, width = x.shape
+        x = x.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        x, one, places = self.first(x.reshape(batch, channels * 4, height // 2, width // 2))
+        x, two, others = self.second(x)
+        return x, one + two, places + others
+
+
+def test_numbers_of_sizes_that_arrays_outside_of_a_block_have():
+    module = Folded()
+    shape = ["batch", 3, "height", "width"]
+    network = read_module(module, ({"name": "x", "shape": shape, "dtype": "float32"},)).build()
+    for side in (4, 8, 22):
+        x = torch.randn(2, 3, side, side + 2, generator=torch.Generator().manual_seed(side))
+        for found, wanted in zip(network(x.numpy()), module(x), strict=True):
+            np.testing.assert_allclose(found, wanted.detach(), rtol=1e-5)
