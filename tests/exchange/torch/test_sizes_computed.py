@@ -110,3 +110,24 @@ def test_numbers_of_sizes_that_arrays_outside_of_a_block_have():
         x = torch.randn(2, 3, side, side + 2, generator=torch.Generator().manual_seed(side))
         for found, wanted in zip(network(x.numpy()), module(x), strict=True):
             np.testing.assert_allclose(found, wanted.detach(), rtol=1e-5)
+
+
+class Overlapping(torch.nn.Module):
+    """A sequence taken apart into chunks, and put together again: what no chunk has at the end is zeros."""
+
+    def __init__(self, size, step, around):
+        super().__init__()
+        self.how = {"kernel_size": (size, 1), "stride": (step, 1), "padding": (around, 0)}
+
+    def forward(self, x):
+        chunks = torch.nn.functional.unfold(x.unsqueeze(-1), **self.how)
+        return torch.nn.functional.fold(2 * chunks, (x.shape[-1], 1), **self.how).squeeze(-1)
+
+
+@pytest.mark.parametrize("how", [(8, 4, 8), (5, 5, 0), (1, 4, 0)])
+def test_chunks_of_any_length_are_put_together(how):
+    module = Overlapping(*how)
+    network = read_module(module, ({"name": "x", "shape": ["batch", 4, "length"], "dtype": "float32"},)).build()
+    for length in (8, 9, 13, 15, 16, 67):
+        x = torch.randn(2, 4, length, generator=torch.Generator().manual_seed(length))
+        np.testing.assert_allclose(network(x.numpy()), module(x), atol=1e-5)
