@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 
 def _length(value: Any, /) -> Any:
@@ -89,6 +90,13 @@ def _rounded(function: Callable[[Any], Any], value: Any) -> Any:
     return torch.sym_float(function(value))
 
 
+def _attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: Any = False, **more: Any
+) -> Any:
+    # PyTorch's own takes no truth of a size (`length > 1`).
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, bool(is_causal), **more)
+
+
 _OF_BOTH: Final = {
     **{name: getattr(torch, f"_sym_{name}") for name in ("sqrt", "log2", "cos", "sin", "tanh")},
     "log": _logarithm,
@@ -101,6 +109,7 @@ FUNCTIONS: Final = {
     **{getattr(np, name): _of_a_size(getattr(np, name), other) for name, other in _OF_BOTH.items()},
     math.pow: _of_a_size(math.pow, operator.pow),
     np.ceil: _of_a_size(np.ceil, functools.partial(_rounded, math.ceil)),
+    functional.scaled_dot_product_attention: _attention,
     np.floor: _of_a_size(np.floor, functools.partial(_rounded, math.floor)),
 }
 
