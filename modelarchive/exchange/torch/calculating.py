@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
-from torch.utils._sympy.functions import FloorDiv
+from torch.utils._sympy.functions import FloorDiv, Max, Min
 
 #: Numerator and denominator, at most, of what a size is multiplied by before it is rounded.
 _MOST: Final = 64
@@ -46,7 +46,24 @@ def normal(expression: Any) -> Any:
         if _is_positive(below):
             return floor_of(above, below)
     found = expression.func(*parts)
-    return sympy.expand(found) if found.is_Add or found.is_Mul else found
+    return _with_bounds(sympy.expand(found)) if found.is_Add or found.is_Mul else found
+
+
+def _with_bounds(expression: Any) -> Any:
+    """A sum with the larger or the smaller of two as the larger or smaller of two sums, where one of them is a number.
+
+    ``s + max(0, 8 - s)``, what is filled up to 8, is ``max(s, 8)``.
+    """
+    terms = _terms(expression)
+    others = {"Max": Min, "Min": Max}
+    bounded = [each for each, times in terms.items() if type(each).__name__ in others and abs(times) == 1]
+    if len(bounded) != 1 or expression == bounded[0]:
+        return expression
+    (each,) = bounded
+    times, rest = terms[each], expression - terms[each] * each
+    sums = [sympy.expand(rest + times * part) for part in each.args]
+    function = type(each) if times > 0 else others[type(each).__name__]
+    return function(*sums) if any(one.is_Integer for one in sums) else expression
 
 
 def _whole(expression: Any) -> Any:

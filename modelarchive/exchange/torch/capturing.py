@@ -30,8 +30,10 @@ from modelarchive.exchange.torch.whole import Whole
 #: Where the network stands in the module that is exported.
 _NETWORK: Final = "network"
 
-#: What gives sizes that arrays hold.
-_OF_VALUES: Final = (torch.ops.aten.item.default, torch.ops.aten.repeat_interleave.Tensor)
+#: What gives as many elements as values say, beside choices by masks.
+_CHOOSING: Final = frozenset(
+    {"bincount", "masked_select", "nonzero", "nonzero_numpy", "_unique2", "unique_consecutive", "unique_dim"}
+)
 
 #: Looks at the inputs of a program.
 Look: TypeAlias = Callable[[Sequence[torch.fx.Node]], None]
@@ -152,13 +154,21 @@ def captured(
 
 
 def _has_sizes_of_values(graph: torch.fx.Graph) -> bool:
-    """Whether the sizes of some array are numbers that arrays hold."""
-    numbers = [each.meta["val"] for each in graph.nodes if each.target in _OF_VALUES]
-    symbols = set[Any]().union(*(free_unbacked_symbols(each) for each in numbers))
-    values = (value for each in graph.nodes if symbols for value in pytree.tree_leaves(each.meta.get("val")))
+    """Whether the sizes of some array are numbers that arrays hold, or how many elements truths choose."""
     return any(
-        isinstance(each, torch.Tensor) and not symbols.isdisjoint(free_unbacked_symbols(each)) for each in values
+        _chooses(each) or any(map(_is_of_values, pytree.tree_leaves(each.meta.get("val")))) for each in graph.nodes
     )
+
+
+def _is_of_values(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and any(map(free_unbacked_symbols, value.shape))
+
+
+def _chooses(node: torch.fx.Node) -> bool:
+    """Whether values choose elements, as many as may be known by what is computed of them."""
+    if node.target is not torch.ops.aten.index.Tensor:
+        return getattr(getattr(node.target, "overloadpacket", None), "__name__", "") in _CHOOSING
+    return any(each is not None and each.meta["val"].dtype in (torch.bool, torch.uint8) for each in node.args[1])
 
 
 def _with_sizes(capture: Callable[[], Program], numbers: Numbers) -> Program:

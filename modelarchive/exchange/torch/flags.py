@@ -30,6 +30,10 @@ _OF_A_SIZE: Final = frozenset(
      if hasattr(where, name)} | {torch.Tensor.__getitem__}
 )  # fmt: skip
 
+#: What chooses elements by a mask as its second argument.
+_SELECTING: Final = frozenset({torch.masked_select, torch.Tensor.masked_select})
+_BY_MASKS: Final = _SELECTING | {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
+
 _WRITING: Final = frozenset(
     {"__set__", "__setitem__", "__iadd__", "__isub__", "__imul__", "__idiv__", "__itruediv__", "__ifloordiv__",
      "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"}
@@ -119,6 +123,7 @@ class Flags:
         is_lax: bool = False,
     ) -> None:
         self._decided = decided
+        self._is_lax = is_lax
         is_open = {name for name, each in flags.items() if each.numel() > 1 or isinstance(each, torch.nn.Parameter)}
         self._unanswered = frozenset[str]() if is_lax else is_open
         self._known: dict[int, _Known] = {}
@@ -156,6 +161,8 @@ class Flags:
             return result
         if len(known) == len(given) and function in _OF_A_SIZE and (folded := self._folded(function, args, kwargs)):
             return folded[0]
+        if function in _BY_MASKS and (placed := self._placed(function, args, kwargs)):
+            function, args, kwargs = placed
         if not _writes(function, kwargs):
             result = function(*args, **kwargs)
             found = self._computed(function, args, kwargs) if any(map(_is_small, _tensors(result))) else None
@@ -207,13 +214,49 @@ class Flags:
                 self._known[key] = _Known(tensor, _version(tensor), *now)
 
     def _folded(self, function: Any, args: Any, kwargs: Any) -> tuple[Any] | None:
-        """What gives as many elements as values say, as a constant; None: it does not, or flags are among them."""
+        """What gives as many elements as values say, as a constant; None: it does not, or they are of the state."""
         if function is torch.Tensor.__getitem__ and not any(each.dtype is torch.bool for each in _tensors(args[1:])):
             return None
         found = self._computed(function, args, kwargs)
-        if found is None or found.names or not isinstance(found.result, torch.Tensor | tuple):
+        if found is None or not isinstance(found.result, torch.Tensor | tuple):
             return None
-        return (found.result,)
+        # What a mask chooses of the state is not what it is now: where it chooses is.
+        is_known = not found.names if function in _BY_MASKS else self._takes(found.names)
+        return (found.result,) if is_known else None
+
+    def _takes(self, names: frozenset[str]) -> bool:
+        """Whether as many elements are taken as flags say now, which decide then."""
+        if not self._is_lax:
+            return not names
+        self._decided.update(dict.fromkeys(sorted(names)))
+        return True
+
+    def _placed(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any] | None:
+        """A choice by masks of flags as one by places, whose number is known; None: it is by others."""
+        if function in _SELECTING:
+            x, mask = (*args, *kwargs.values())[:2]
+            places = self._places(mask)
+            # A mask of other axes than the last ones would be repeated along them.
+            if places is None or not _meets(x.shape, mask.shape):
+                return None
+            return _selected, (x, places), {}
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        found = [self._places(each) for each in index]
+        if not any(found):
+            return None
+        parts = (one or (each,) for one, each in zip(found, index, strict=True))
+        return function, (args[0], tuple(part for each in parts for part in each), *args[2:]), kwargs
+
+    def _places(self, mask: Any) -> tuple[torch.Tensor, ...] | None:
+        """The places that a mask of flags chooses, an axis each; None: it is none, or not known."""
+        if not isinstance(mask, torch.Tensor) or mask.dtype not in (torch.bool, torch.uint8) or not mask.ndim:
+            return None
+        value = self._value(mask)
+        names = self._known[id(mask)].names if value is not None else None
+        if value is None or not names or not self._takes(names):
+            return None
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            return tuple(torch.nonzero(value).unbind(1))
 
     def _computed(self, function: Any, args: Any, kwargs: Any) -> _Computed | None:
         """What a function gives; None: it is not known."""
@@ -245,6 +288,18 @@ class Flags:
         if type(value) in (tuple, list):
             return type(value)(map(self._given, value))
         return {key: self._given(each) for key, each in value.items()} if type(value) is dict else value
+
+
+def _meets(shape: Sequence[Any], mask: Sequence[Any]) -> bool:
+    """Whether a mask is as long as an array along each of its last axes."""
+    last = shape[-len(mask) :]
+    return len(last) == len(mask) and all(
+        type(size) is int and size == each for size, each in zip(last, mask, strict=True)
+    )
+
+
+def _selected(x: torch.Tensor, places: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return x[(..., *places)].reshape(-1)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 
 def _length(value: Any, /) -> Any:
@@ -21,6 +22,18 @@ def _length(value: Any, /) -> Any:
 def _quotient(one: Any, other: Any, /) -> Any:
     is_size = any(isinstance(each, torch.SymInt | torch.SymFloat) for each in (one, other))
     return (one // other, one % other) if is_size else divmod(one, other)
+
+
+def _extreme(function: Callable[..., Any], of_two: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def called(*given: Any, **named: Any) -> Any:
+        values = given[0] if len(given) == 1 and type(given[0]) in (tuple, list) else given
+        if named or len(values) < 2 or not any(isinstance(each, torch.SymInt) for each in values):
+            return function(*given, **named)
+        if not all(isinstance(each, torch.SymInt) or type(each) is int for each in values):
+            return function(*given, **named)
+        return functools.reduce(of_two, values)
+
+    return called
 
 
 class _Number(type):
@@ -54,7 +67,9 @@ class _Float(float, metaclass=_Number):
 
 _OF_SIZES: Final[dict[Any, Callable[[Any], Any]]] = {int: torch.sym_int, float: torch.sym_float}
 #: Name of a builtin -> what is called in its place.
-BUILTINS: Final = {"len": _length, "divmod": _quotient}
+BUILTINS: Final = {
+    "len": _length, "divmod": _quotient, "min": _extreme(min, torch.sym_min), "max": _extreme(max, torch.sym_max),
+}  # fmt: skip
 #: Name of a type -> what stands for it, and gives a size of a size.
 TYPES: Final = {"int": _Int, "float": _Float}
 
@@ -75,6 +90,13 @@ def _rounded(function: Callable[[Any], Any], value: Any) -> Any:
     return torch.sym_float(function(value))
 
 
+def _attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: Any = False, **more: Any
+) -> Any:
+    # PyTorch's own takes no truth of a size (`length > 1`).
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, bool(is_causal), **more)
+
+
 _OF_BOTH: Final = {
     **{name: getattr(torch, f"_sym_{name}") for name in ("sqrt", "log2", "cos", "sin", "tanh")},
     "log": _logarithm,
@@ -87,6 +109,7 @@ FUNCTIONS: Final = {
     **{getattr(np, name): _of_a_size(getattr(np, name), other) for name, other in _OF_BOTH.items()},
     math.pow: _of_a_size(math.pow, operator.pow),
     np.ceil: _of_a_size(np.ceil, functools.partial(_rounded, math.ceil)),
+    functional.scaled_dot_product_attention: _attention,
     np.floor: _of_a_size(np.floor, functools.partial(_rounded, math.floor)),
 }
 

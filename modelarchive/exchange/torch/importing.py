@@ -17,7 +17,6 @@ from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.arguments import Place
-from modelarchive.exchange.torch.counting import counted_from
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
@@ -25,6 +24,7 @@ from modelarchive.exchange.torch.lifting_context import Context
 from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.torch.lifting_recurrences import ROWS as RECURRENCES
 from modelarchive.exchange.torch.lifting_rounding import ROWS as ROUNDING
+from modelarchive.exchange.torch.lifting_sizes import number_from
 from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
@@ -312,10 +312,10 @@ class Importer:
         """An argument; one of an operator on numbers is computed where no array has it as its size."""
         number = value.meta.get("val") if isinstance(value, Node) else None
         if isinstance(number, torch.SymFloat) and word(node) in _OF_NUMBERS and not self._plan.sizes.is_fixed(number):
-            return counted_from(number.node.expr, self._plan.sizes.of_symbol)
+            return number_from(number.node.expr, self._plan.sizes.of_symbol)
         found = self._given(value)
         if isinstance(found, Dim) and word(node) in ELEMENTWISE and not has_array(found):
-            return counted_from(value.meta["val"].node.expr, self._plan.sizes.of_symbol)
+            return number_from(value.meta["val"].node.expr, self._plan.sizes.of_symbol)
         return found
 
     def _checked(self, node: Node, result: Any) -> Any:

@@ -15,7 +15,7 @@ from modelarchive.exchange.torch.recorded import cast
 from modelarchive.nn.dim import Dim
 
 #: Rows of a matrix up to which what is done row by row is said so.
-_MOST: Final = 32
+_MOST: Final = 64
 #: Squarings of an exponential: norms up to half of two to their number.
 _SQUARINGS: Final = 16
 

@@ -39,7 +39,7 @@ def row_of(size: Dim) -> Any:
     if isinstance(size, Calculated):
         here = scope()
         before = len(here._symbols)
-        expression, of_symbol = _in_known(size)
+        expression, of_symbol = _in_known(size.expression, size.of_symbol)
         row = _row_from(normal(expression), of_symbol)
         # What it is made of may be as long as something by chance.
         del here._symbols[before:-1]
@@ -126,26 +126,39 @@ def _merged(row: Any, other: Any) -> Any:
     return ops.reshape(np.logical_or(ops.expand_dims(row, axis=1), ops.expand_dims(other, axis=0)), shape=[-1])
 
 
-def _in_known(size: Calculated) -> tuple[Any, Callable[[Any], Any]]:
+def number_from(expression: Any, of_symbol: Callable[[Any], Any]) -> Any:
+    """A number that is calculated of sizes, as an array without axes, or itself where it is fixed.
+
+    Args:
+        expression: How it is calculated, of symbols.
+        of_symbol: The size that a symbol stands for.
+
+    Raises:
+        Refusal: It is calculated in another way, or of a size that no array has.
+    """
+    return counted_from(*_in_known(expression, of_symbol))
+
+
+def _in_known(expression: Any, of_symbol: Callable[[Any], Any]) -> tuple[Any, Callable[[Any], Any]]:
     """How a size is calculated, of sizes that arrays have, and the size that a symbol stands for.
 
     In a block that is given what another made of the inputs, no array has the sizes of these.
     """
     known = known_sizes()
-    ways = [{each: _tried(size.of_symbol(each))[way] for each in size.expression.free_symbols} for way in (0, 1)]
+    ways = [{each: _tried(of_symbol(each))[way] for each in expression.free_symbols} for way in (0, 1)]
     if all(pair in known or pair[0] == pair[1] for pair in zip(*(each.values() for each in ways), strict=True)):
-        return size.expression, size.of_symbol
+        return expression, of_symbol
     of_parts: dict[Any, Dim] = {}
 
-    def said(expression: Any) -> Any:
-        pair = tuple(expression.xreplace(way) for way in ways)
+    def said(part: Any) -> Any:
+        pair = tuple(part.xreplace(way) for way in ways)
         if pair in known:
             of_parts[symbol := sympy.Dummy(integer=True, positive=True)] = Dim(*map(int, pair))
             return symbol
-        return expression if expression.is_Atom else expression.func(*map(said, expression.args))
+        return part if part.is_Atom else part.func(*map(said, part.args))
 
-    found = said(size.expression)
-    return found, lambda symbol: of_parts[symbol] if symbol in of_parts else size.of_symbol(symbol)
+    found = said(expression)
+    return found, lambda symbol: of_parts[symbol] if symbol in of_parts else of_symbol(symbol)
 
 
 def _tried(size: Any) -> tuple[int, int]:
@@ -167,7 +180,7 @@ def number_of(size: Any) -> Any:
         return scope().size(size, ())
     if isinstance(size, Calculated):
         with contextlib.suppress(Refusal):
-            return counted_from(*_in_known(size))
+            return counted_from(*_in_known(size.expression, size.of_symbol))
     return ops.sum(ops.cast(row_of(size), dtype="int64"))
 
 
@@ -187,7 +200,7 @@ def calculated(size: Dim) -> Any:
         return size
     if isinstance(size, Calculated):
         with contextlib.suppress(Refusal):
-            return counted_from(*_in_known(size))
+            return counted_from(*_in_known(size.expression, size.of_symbol))
     one, two = size.pair
     for first, second in known:
         own = scope().size(Dim(first, second), ())

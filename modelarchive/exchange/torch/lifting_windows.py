@@ -12,7 +12,7 @@ import numpy as np
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.torch.leaves import several
-from modelarchive.exchange.torch.lifting_context import Context, counted, full
+from modelarchive.exchange.torch.lifting_context import Context, counted, full, same
 from modelarchive.exchange.torch.lifting_layers import inside, sides
 from modelarchive.exchange.torch.lifting_padding import padded, padded_to
 from modelarchive.exchange.torch.lifting_shapes import exchanged, picked, reshaped, stretched
@@ -274,9 +274,13 @@ def _fold(
             part = _spread(part, axis + 2, stride[axis])
             before = at[axis] * dilation[axis] - padding[axis]
             behind = output_size[axis] - part.shape[axis + 2] - before
-            if isinstance(behind, Dim):
+            # Of steps of more than one what is left over at the end is the same at the sizes that are tried only.
+            is_open = isinstance(behind, Dim) or (isinstance(output_size[axis], Dim) and stride[axis] > 1)
+            if is_open:
+                if not before and same(part.shape[axis + 2], output_size[axis]):
+                    part = padded(part, [(0, stride[axis]), *[(0, 0)] * (1 - axis)])
                 part = padded_to(part, axis + 2, output_size[axis], before)
-            around.append((0, 0) if isinstance(behind, Dim) else (before, behind))
+            around.append((0, 0) if is_open else (before, behind))
         part = padded(part, around)
         total = part if total is None else ops.add(total, part)
     return total

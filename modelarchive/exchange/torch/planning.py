@@ -300,6 +300,8 @@ class Plan:
             value = self.values[node]
             return f"constant {fingerprint(value)}" if isinstance(value, torch.Tensor) else str(value)
         value = node.meta.get("val")
+        if isinstance(value, torch.SymFloat):
+            return f"number {self.sizes.both(value.node.expr)}"
         return f"size {self.sizes(value)}" if not is_array(node) else f"outside {node.name}"
 
     def _is_chain(self, frame: Frame, module: torch.nn.Module) -> bool:

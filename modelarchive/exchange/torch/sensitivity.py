@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from modelarchive.exchange.torch.tensors import array_of
 _STEPS: Final = (1, 4, 16) * 8
 #: After so many runs one of the elements in question has moved, or it is not rounding that makes the difference.
 _FEW: Final = 6
+#: By up to how many afterwards, which move a number further, by so many times at least, where it is no flip that does.
+_MANY: Final = 256
+_GROWING: Final = 4
 #: Operators that round nothing: what they give is one of the numbers they are given, or a whole number.
 _EXACT: Final = frozenset((
     "_to_copy", "abs", "amax", "amin", "arange", "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone",
@@ -30,6 +33,19 @@ _EXACT: Final = frozenset((
 ))  # fmt: skip
 
 
+class Steadiness(NamedTuple):
+    """How the elements of an output move.
+
+    Attributes:
+        stays: Whether each is the same.
+        by: How far each moves, where it moves the further the more is changed: it is all rounding, as what is left
+            of numbers that cancel out. 0: not so, as where a rounding or a choice flips.
+    """
+
+    stays: np.ndarray
+    by: np.ndarray
+
+
 def steady(
     outputs: Callable[[list[torch.Tensor]], list[torch.Tensor] | None],
     given: list[torch.Tensor],
@@ -37,8 +53,8 @@ def steady(
     number: int,
     differing: np.ndarray,
     apart: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> np.ndarray | None:
-    """Which elements of an output stay where they are when all results on the way change in their last bits.
+) -> Steadiness | None:
+    """How the elements of an output move when all results on the way, and what they are of, change in their last bits.
 
     Args:
         outputs: What gives a module's outputs for inputs.
@@ -49,20 +65,44 @@ def steady(
         apart: Which elements of two arrays are not the same.
 
     Returns:
-        Truths of the output's shape; None: the module does not run so.
+        None: the module does not run so.
     """
     expected = array_of(wanted)
-    found = np.ones(expected.shape, np.bool_)
-    for seed, steps in enumerate(_STEPS):
-        if not (differing & found).any() or (seed == _FEW and (differing <= found).all()):
-            break
+    stays = np.ones(expected.shape, np.bool_)
+
+    def moved(steps: int, seed: int) -> np.ndarray | None:
+        """How far each element moves; None: the module does not run so."""
         again = None
         with contextlib.suppress(Exception), _Shaken(steps, seed):  # whatever a forward raises
             again = outputs(given)
         if again is None or len(again) <= number or again[number].shape != wanted.shape:
             return None
-        found &= ~apart(array_of(again[number]), expected)
-    return found
+        other = array_of(again[number])
+        np.logical_and(stays, ~apart(other, expected), out=stays)
+        return np.abs(other.astype(_wide(other)) - expected.astype(_wide(other)))
+
+    by = np.zeros(expected.shape)
+    for seed, steps in enumerate(_STEPS):
+        if not (differing & stays).any() or (seed == _FEW and (differing <= stays).all()):
+            break
+        found = moved(steps, seed)
+        if found is None:
+            return None
+        by = np.fmax(by, found)
+    sure = stays.copy()
+    if (differing & stays).any():
+        return Steadiness(sure, np.zeros(expected.shape))
+    most = np.zeros(expected.shape)
+    for seed in range(2):
+        found = moved(_MANY, len(_STEPS) + seed)
+        if found is None:
+            return Steadiness(sure, np.zeros(expected.shape))
+        most = np.fmax(most, found)
+    return Steadiness(sure, np.where(most >= _GROWING * by, most * (max(_STEPS) / _MANY), 0))
+
+
+def _wide(array: np.ndarray) -> type:
+    return np.complex128 if array.dtype.kind == "c" else np.float64
 
 
 class _Shaken(TorchDispatchMode):
@@ -76,14 +116,15 @@ class _Shaken(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
         schema = getattr(func, "_schema", None)
-        if schema is None or any(each.alias_info is not None for each in schema.returns):
-            return found
+        if schema is None or any(each.alias_info is not None for each in (*schema.returns, *schema.arguments)):
+            return func(*args, **kwargs)
         if schema.name.partition("::")[2] in _EXACT:
-            return found
+            return func(*args, **kwargs)
         is_whole = all(map(_is_whole, tree_leaves((args, kwargs))))
-        return tree_map(lambda each: self._changed(each, is_whole), found)
+        # Numbers of the state, which nothing has given, and what an operator rounds of larger ones on its way.
+        args, kwargs = tree_map(lambda each: self._changed(each, is_whole), (args, kwargs))
+        return tree_map(lambda each: self._changed(each, is_whole), func(*args, **kwargs))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -175,6 +176,27 @@ def _embedding_bag(
     return functional.embedding_bag(indices, short, offsets, None, 2.0, *rest, **more)
 
 
+def _masked(index: Any) -> Any:
+    """An index in which masks of bytes, which PyTorch takes where it runs and not where it exports, are truths."""
+    each = index if isinstance(index, tuple) else (index,)
+    found = tuple(one.bool() if isinstance(one, torch.Tensor) and one.dtype is torch.uint8 else one for one in each)
+    return index if all(map(operator.is_, found, each)) else found
+
+
+def _getitem(x: torch.Tensor, index: Any) -> Any:
+    found = _masked(index)
+    return NotImplemented if found is index else x[found]
+
+
+def _setitem(x: torch.Tensor, index: Any, value: Any) -> Any:
+    found = _masked(index)
+    return NotImplemented if found is index else x.__setitem__(found, value)
+
+
+def _where(condition: torch.Tensor, *given: Any, **named: Any) -> Any:
+    return torch.where(condition.bool(), *given, **named) if condition.dtype is torch.uint8 else NotImplemented
+
+
 _POOLS: Final = {
     f"{name}_pool{axes}d": _pool(axes, getattr(functional, f"{name}_pool{axes}d"), whole)
     for name, whole in {"avg": torch.mean, "max": torch.amax}.items()
@@ -197,6 +219,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = (
         torch.fake_quantize_per_channel_affine: on_steps_of_each,
     }
     | {functional.embedding: _embedding, functional.embedding_bag: _embedding_bag}
+    | {torch.Tensor.__getitem__: _getitem, torch.Tensor.__setitem__: _setitem, torch.where: _where}
     | dict.fromkeys((torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward), refuse_gradients)
 )
 

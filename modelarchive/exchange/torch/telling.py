@@ -17,9 +17,14 @@ from modelarchive.nn.trials import SCALES, UNEVEN, Scale
 
 #: Calculated sizes that are looked at.
 _MOST: Final = 256
+#: Batches of such scales, as no bound of a usual size has them.
+_FIRST: Final = 7
+#: Bounds that are looked at, and scales for each.
+_BOUNDS: Final = 8
+_BOUNDING: Final = ("Max", "Min")
 #: What makes one size of two, or a number of both.
 _ROUNDING: Final = (
-    "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt", "TruncToInt", "Max", "Min"
+    "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt", "TruncToInt", *_BOUNDING
 )  # fmt: skip
 
 
@@ -41,9 +46,22 @@ def telling(
     if not calculated:
         return SCALES
     usual = _told(SCALES[0], calculated, axes, ranges, guards)
-    found = [(_told(scale, calculated, axes, ranges, guards), scale) for scale in UNEVEN]
+    bounded = [each for each in calculated if type(each).__name__ in _BOUNDING]
+    scales = [*dict.fromkeys(scale for each in bounded[:_BOUNDS] for scale in _around(each))]
+    found = [(_told(scale, calculated, axes, ranges, guards), scale) for scale in (*UNEVEN, *scales)]
     most = max(told for told, _ in found)
     return (next(scale for told, scale in found if told == most), *SCALES) if most > usual else SCALES
+
+
+def _around(bounded: Any) -> Iterator[Scale]:
+    """Scales whose sizes may lie on both sides of where a bound begins to count."""
+    numbers = {abs(int(each)) for each in bounded.atoms(sympy.Integer)} - {0}
+    turns = numbers | {one + other for one in numbers for other in numbers}
+    turns |= {one * other for one in turns for other in numbers}
+    for turn in sorted(turns - {1})[:_BOUNDS]:
+        # The first axis of a scale is twice as long as it says, and three times.
+        low, step = turn - max(1, turn // 4), max(2, turn // 2)
+        yield Scale(_FIRST, step, low - 2 * step)
 
 
 def coincidences(graph: torch.fx.Graph, sizes: Sizes) -> list[Any]:
@@ -78,6 +96,10 @@ def _calculated(graph: torch.fx.Graph) -> list[Any]:
     return [*parts][:_MOST]
 
 
+def _is_bounded(expression: Any) -> bool:
+    return any(type(part).__name__ in _BOUNDING for part in sympy.preorder_traversal(expression))
+
+
 def _sizes(value: Any) -> Iterator[Any]:
     for each in value if isinstance(value, tuple | list) else [value]:
         for size in each.shape if isinstance(each, torch.Tensor) else [each]:
@@ -100,7 +122,8 @@ def _told(scale: Scale, calculated: list[Any], axes: Axes, ranges: Any, guards: 
             ]
             for at, each in enumerate(axes.declared)
         ]
-        if guards.broken(shapes):
+        # Where a bound counts is compared at sizes on both sides of it.
+        if not all(_is_bounded(guards.conditions[place]) for place in guards.broken(shapes)):
             return -1
     pairs = {sizes.both(each) for each in calculated}
     return sum(bool(one != two) for one, two in pairs)

@@ -166,6 +166,33 @@ def test_what_is_state_decides_with_a_note(forward, tensor, keep):
     assert [each.where for each in bundle.notes if "decides what the forward does" in each.what] == ["t"]
 
 
+def coupled(net, x):
+    y = x.clone()
+    y[:, net.t] = torch.nn.functional.linear(x[:, ~net.t], net.a.weight[:4, :2])
+    return net.b(y)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.a(x)[:, net.t],
+        pytest.param(
+            lambda net, x: net.a(x)[:, net.t.byte()], marks=pytest.mark.filterwarnings("ignore:indexing with")
+        ),
+        lambda net, x: net.a.weight[net.t].sum() + x.masked_select(net.t).reshape(-1, 4),
+        lambda net, x: torch.masked_select(net.a.weight, net.t)[3] * x,
+        lambda net, x: x[:, net.t.nonzero()[:, 0]] + torch.bincount(net.t.long()).max(),
+        lambda net, x: x.reshape(-1, 2, 3)[:, net.t.reshape(2, 3)],
+        coupled,
+    ],
+)
+def test_masks_in_the_state_choose_as_many_elements_as_they_do_now(forward):
+    module = Deciding(forward, MASK.clone(), keep="state")
+    bundle = assert_read(module, ROWS)
+    of_any_batch(module, bundle)
+    assert [each.where for each in bundle.notes if "decides what the forward does" in each.what] == ["t"]
+
+
 @pytest.mark.parametrize("keep", ["state", "parameter"])
 def test_of_two_ways_both_are_read(keep):
     """A state that is loaded may send it the other way."""

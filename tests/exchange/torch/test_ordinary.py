@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+scaled_dot_product_attention = torch.nn.functional.scaled_dot_product_attention
 
 from modelarchive.exchange.torch import read_module  # noqa: E402
 from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python  # noqa: E402
@@ -157,7 +158,7 @@ def test_python_is_as_it_was():
     module = Of(lambda x: x)
     before = dict(globals()), torch.fx.Tracer.call_module
     with ordinary_python(module, Numbers()):
-        assert globals().keys() - before[0].keys() == {"len", "divmod"}
+        assert globals().keys() - before[0].keys() == {"len", "divmod", "min", "max"}
         assert [len([1, 2]), len(torch.zeros(3)), math.sqrt(4), root(9)] == [2, 3, 2, 3]  # sizes that are numbers
         with pytest.raises(TypeError, match="len"):
             len(torch.zeros(()))
@@ -263,3 +264,11 @@ def test_nothing_stays_replaced():
         assert not set(before) & set(methods())
         raise KeyError
     assert methods() == before
+
+
+def test_attention_that_is_causal_where_there_is_more_than_one_word():
+    module = Of(lambda x: scaled_dot_product_attention(x, x, x, is_causal=x.shape[1] > 1))
+    network = read_module(module, ({"name": "x", "shape": ["b", "t", 4], "dtype": "float32"},)).build()
+    for length in (1, 2, 7):
+        x = torch.randn(2, length, 4, generator=torch.Generator().manual_seed(length))
+        np.testing.assert_allclose(network(x.numpy()), module(x), rtol=1e-5, atol=1e-6)

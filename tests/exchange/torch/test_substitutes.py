@@ -8,6 +8,7 @@ import modelarchive as ma
 torch = pytest.importorskip("torch")
 
 from modelarchive.exchange.torch import read_module  # noqa: E402
+from tests.exchange.torch.comparison import Function  # noqa: E402
 
 WORDS = torch.tensor([[1, 2, 0], [3, 9, 9]])
 
@@ -128,3 +129,19 @@ def test_parameters_that_a_forward_assigns_are_computed():
     assert all(torch.equal(each, before[name]) for name, each in module.state_dict().items())
     x = torch.randn(3, 4)
     np.testing.assert_allclose(network(x.numpy()), module(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def _written(x):
+    y = x.clone()
+    y[(x > 0).byte()] *= 2
+    return y
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "function", [_written, lambda x: torch.where((x > 0).byte(), x, -x), lambda x: x[(x[:, 0] > 0).byte()].sum(0)]
+)
+def test_masks_of_bytes_are_masks(function):
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    found = read_module(Function(function), x).build()(x.numpy())
+    np.testing.assert_allclose(found, function(x), rtol=1e-6)

@@ -306,6 +306,27 @@ def test_steady_elements_are_compared_beside_others():
         Comparison(module, module, one_less(2, by=0.5)).runs_alike([x])
 
 
+class LogDeterminant(torch.nn.Module):
+    """Of a rotation: 0, but for rounding."""
+
+    def __init__(self, size):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.linalg.qr(torch.randn(size, size))[0])
+
+    def forward(self, x):
+        return x @ self.weight, torch.linalg.slogdet(self.weight)[1].repeat(len(x))
+
+
+def test_what_is_left_where_numbers_cancel_out_is_rounding():
+    module, x = LogDeterminant(16), torch.randn(5, 16)
+    network = read_module(module, x).build()
+    assert np.abs(network(x.numpy())[1]).max() < 1e-5
+    wanted = [each.detach().numpy() for each in module(x)]
+    with pytest.raises(ConversionError, match=r"differs from the module's|hangs on the last bits"):
+        Comparison(module, module, lambda x: (wanted[0], wanted[1] + np.float32(1e-3))).runs_alike([x])
+
+
 def test_what_hangs_on_rounding_everywhere_cannot_be_compared():
     module = Floors(8)
     with pytest.raises(ConversionError, match=r"output 0 hangs on the last bits(?s:.*)pass an example"):
