@@ -14,7 +14,8 @@ from modelarchive.architecture import limits, vocabulary
 from modelarchive.architecture.emitting import Emitter
 from modelarchive.architecture.fitting import fitting_trial
 from modelarchive.architecture.sharing import tie
-from modelarchive.architecture.structure import Reader, TooManyError, Unknown
+from modelarchive.architecture.structure import Reader, TooManyError
+from modelarchive.architecture.unreadable import Unknown
 from modelarchive.errors import SpecError
 from modelarchive.names import joined
 from modelarchive.nn import nesting

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelarchive.architecture.vocabulary import children_of
 from modelarchive.names import joined
 
 
@@ -20,11 +21,7 @@ def constants_of(architecture: Mapping[str, Any]) -> frozenset[str]:
         for name, each in declared.items() if isinstance(declared, dict) else ():
             if isinstance(each, dict) and each.get("persistent") is False:
                 found.add(joined(path, name))
-        for key in ("children", "nodes"):
-            children = block.get(key)
-            pending += [
-                (joined(path, str(child.get("name"))), child["block"])
-                for child in (children if isinstance(children, list) else ())
-                if isinstance(child, dict) and "block" in child
-            ]
+        pending += [
+            (joined(path, str(child.get("name"))), child["block"]) for child in children_of(block) if "block" in child
+        ]
     return frozenset(found)

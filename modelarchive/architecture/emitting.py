@@ -11,6 +11,7 @@ from modelarchive.nn.block import Block
 from modelarchive.nn.evaluate import is_code, is_kind
 from modelarchive.nn.graph import Graph, Node, Ref
 from modelarchive.nn.parameter import Parameter, dtype_name
+from modelarchive.nn.scan import Scan
 from modelarchive.nn.scope import Recorded
 
 
@@ -62,6 +63,8 @@ class Emitter:
     def _block(self, block: Block, path: str) -> dict[str, Any]:
         if is_kind(block):
             data = {"kind": block.kind, **block.config()}
+        elif isinstance(block, Scan) and not is_code(block):
+            data = self._scan(block, path)
         elif not is_code(block) and not isinstance(block, Graph):
             data = {"kind": "Sequential", "children": list(self._children(block, path))}
         else:
@@ -74,6 +77,15 @@ class Emitter:
         ]
         shares = self._shares(block, path)
         return data | ({"frozen": frozen} if frozen else {}) | ({"shares": shares} if shares else {})
+
+    def _scan(self, block: Scan, path: str) -> dict[str, Any]:
+        return {
+            "kind": "Scan",
+            "states": block.states,
+            "axes": list(block.axes),
+            "output_axes": list(block.output_axes),
+            "body": self._block(block.body, joined(path, "body")),
+        }
 
     def _children(self, block: Block, path: str) -> Iterator[dict[str, Any]]:
         for name, child in block.children.items():

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from modelarchive.architecture import limits, schema
 from modelarchive.architecture.checking import Checked, check, parameters_of, tell_sizes
 from modelarchive.architecture.sharing import tie
 from modelarchive.architecture.structure import Reader, TooManyError
+from modelarchive.architecture.vocabulary import children_of
 from modelarchive.names import joined
 from modelarchive.nn.block import Block
-
-#: Kind of a container -> the field that lists what is in it.
-_LISTS: Final = {"Sequential": "children", "Graph": "nodes"}
 
 
 class Whole:
@@ -64,7 +62,7 @@ class Whole:
         own = [path]
         if children is not None:
             row = data.get("children")
-            known = {each["name"] for each in _items(data) if type(each.get("name")) is str}
+            known = {each["name"] for each in children_of(data) if type(each.get("name")) is str}
             if data.get("kind") != "Sequential" or type(row) is not list or len(known) < len(row):
                 return None
             data = data | {"children": row[children]}
@@ -102,18 +100,11 @@ def _read(data: dict[str, Any], path: str) -> Block | None:
     return None if reader.problems else block
 
 
-def _items(data: Any) -> list[dict[str, Any]]:
-    """What is listed in a container, as far as it is readable."""
-    kind = data.get("kind") if type(data) is dict else None
-    items = data.get(_LISTS.get(kind, "")) if type(kind) is str else None
-    return [each for each in items if type(each) is dict] if type(items) is list else []
-
-
 def _found(model: Any, path: str) -> dict[str, Any] | None:
     """The block at a path; None: there is none, or several."""
     data = model
     for name in path.split(".") if path else ():
-        called_so = [each for each in _items(data) if each.get("name") == name]
+        called_so = [each for each in children_of(data) if each.get("name") == name]
         if len(called_so) != 1 or "block" not in called_so[0]:
             return None
         data = called_so[0]["block"]
@@ -129,7 +120,9 @@ def _sharings(model: Any) -> Iterator[tuple[str, bool, str]]:
             yield path, True, shares
         elif type(shares) is dict:
             yield from ((joined(path, name), False, str(other)) for name, other in shares.items())
-        pending += [(joined(path, str(each.get("name"))), each["block"]) for each in _items(data) if "block" in each]
+        pending += [
+            (joined(path, str(each.get("name"))), each["block"]) for each in children_of(data) if "block" in each
+        ]
 
 
 def _crosses(one: str, are_blocks: bool, other: str, own: list[str]) -> bool:

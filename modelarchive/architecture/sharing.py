@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from modelarchive.architecture.ordering import Tell
 from modelarchive.architecture.schema import did_you_mean, escaped, shortened
-from modelarchive.architecture.structure import Sharing, Unknown
+from modelarchive.architecture.structure import Sharing
+from modelarchive.architecture.unreadable import Unknown
 from modelarchive.names import joined
 from modelarchive.nn.block import Block
 from modelarchive.nn.parameter import Parameter, dtype_name

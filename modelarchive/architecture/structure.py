@@ -11,6 +11,7 @@ from modelarchive import names
 from modelarchive.architecture import limits, schema, vocabulary
 from modelarchive.architecture.ordering import tell_order
 from modelarchive.architecture.schema import Problem
+from modelarchive.architecture.unreadable import Unknown, behind_unknown, holding
 from modelarchive.names import joined
 from modelarchive.nn import nesting
 from modelarchive.nn.block import Block
@@ -20,6 +21,7 @@ from modelarchive.nn.graph import Graph, Node, Ref, constant
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.layer import Layer
 from modelarchive.nn.parameter import Parameter
+from modelarchive.nn.scan import Scan
 from modelarchive.nn.sequential import Sequential
 
 #: The grammar of names as schemas write it, which cannot say all of it.
@@ -30,10 +32,6 @@ _MAX_BLOCK_PARTS = names.MAX_PARTS - 1  # a parameter of it has one part more
 
 class TooManyError(Exception):
     """Reading stops here: a limit, or more problems than anyone reads."""
-
-
-class Unknown(Block):
-    """Stands for a block that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,8 @@ class Reader:
             return self._sequential(data, pointer, path)
         if kind == "Graph":
             return self._graph(data, pointer, path)
+        if kind == "Scan":
+            return self._scan(data, pointer, path)
         return self._layer(kind, data, pointer)
 
     def _layer(self, kind: str, data: dict[str, Any], pointer: str) -> Block:
@@ -224,7 +224,23 @@ class Reader:
             if name is not None:
                 block.adopt(name, child)
         self._set_steps(block, steps, pointer)
-        return block if fits else _holding(block)
+        return block if fits else holding(block)
+
+    def _scan(self, data: dict[str, Any], pointer: str, path: str) -> Block:
+        fits = self.fits("Scan", data, pointer)
+        unknown = Unknown()
+        if "body" in data:
+            body = self.block(data["body"], f"{pointer}/body", joined(path, "body"))
+            unknown.adopt("body", body)
+        if not fits:
+            return unknown
+        try:
+            block = Scan(body, data["states"], data["axes"], data["output_axes"])
+        except ValueError as error:
+            self.tell(pointer, "value", str(error))
+            return unknown
+        self._set_steps(block, 1 + self.steps.get(id(body), 0), pointer)
+        return block
 
     def _set_steps(self, block: Block, steps: int, pointer: str) -> None:
         if steps > limits.MAX_STEPS:
@@ -246,7 +262,7 @@ class Reader:
             for position, item in enumerate(items)
         ]
         if not fits:
-            return _holding(Graph((), (), (), children))
+            return holding(Graph((), (), (), children))
         parameters = self._own_parameters(data, children, pointer)
         nodes = self._resolved(nodes, children, parameters, pointer)
         outputs = [_ref(each) for each in data["outputs"]]
@@ -254,7 +270,7 @@ class Reader:
         problem = None if structure is None else nesting.problem_with(structure, len(outputs))
         if problem is not None:
             self.tell(f"{pointer}/structure", "structure", problem)
-            return _holding(Graph((), (), (), children))
+            return holding(Graph((), (), (), children))
         bad = tell_order(inputs, nodes, outputs, pointer, self.tell)
         if bad:
             nodes = [_without(node, bad) for node in nodes]
@@ -350,7 +366,7 @@ class Reader:
             elif node.verb == "parameter":
                 graph.find_parameter(node.target)
         except LookupError:
-            if not _behind_unknown(graph, node.target):
+            if not behind_unknown(graph, node.target):
                 below = [path for path, _ in graph.named_blocks() if path] if node.verb == "call" else []
                 hint = schema.did_you_mean(node.target, below)
                 what = f"{'block' if node.verb == 'call' else 'parameter'} {schema.shortened(node.target, 200)!r}"
@@ -376,21 +392,3 @@ def _without(node: Node, bad: set[str]) -> Node:
         return node
     refs = tuple((name, index) if name not in bad else (UNKNOWN, None) for name, index in node.inputs)
     return Node(node.name, node.verb, node.target, refs, node.arguments)
-
-
-def _behind_unknown(graph: Graph, path: str) -> bool:
-    """Whether `path` leads into a block that could not be read, so that nothing can be said."""
-    block: Block = graph
-    for part in path.split("."):
-        if part not in block.children:
-            break
-        block = block.children[part]
-    return isinstance(block, Unknown)
-
-
-def _holding(block: Block) -> Unknown:
-    """An unknown block with the children of `block`, so that they are checked all the same."""
-    unknown = Unknown()
-    for name, child in block.children.items():
-        unknown.adopt(name, child)
-    return unknown

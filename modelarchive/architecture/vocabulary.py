@@ -14,7 +14,7 @@ from modelarchive.nn.kinds import KINDS
 
 #: The version of the vocabulary that this package writes and reads.
 VERSION: Final = 1
-CONTAINERS: Final = ("Graph", "Sequential")
+CONTAINERS: Final = ("Graph", "Scan", "Sequential")
 #: Prefix of every schema's ``$id``; the rest is its path without ".json".
 URN: Final = "urn:modelarchive:schema:"
 
@@ -77,6 +77,20 @@ def is_op(name: object) -> bool:
 def is_kind(name: object) -> bool:
     """Whether `name` is a layer or a container of the vocabulary."""
     return name in KINDS or name in CONTAINERS
+
+
+def children_of(block: Any) -> list[dict[str, Any]]:
+    """What stands in a container, each with "name" and, where it is a block, "block", as far as it is readable.
+
+    Args:
+        block: JSON of a block, which need not be valid.
+    """
+    if type(block) is not dict or type(block.get("kind")) is not str:
+        return []
+    if block["kind"] == "Scan":
+        return [{"name": "body", "block": block["body"]}] if "body" in block else []
+    items = block.get({"Sequential": "children", "Graph": "nodes"}.get(block["kind"], ""))
+    return [each for each in items if type(each) is dict] if type(items) is list else []
 
 
 @functools.cache

@@ -172,11 +172,11 @@ def kinds_in(block: Block) -> dict[str, str]:
 
 def _kind(block: Block) -> str:
     """The vocabulary's word for a block; a class of the user's own is what an architecture calls a Graph."""
-    from modelarchive.nn import Layer, Sequential
+    from modelarchive.nn import Layer, Scan, Sequential
 
     if isinstance(block, Layer):
         return block.kind
-    return "Sequential" if isinstance(block, Sequential) else "Graph"
+    return next((each.__name__ for each in (Scan, Sequential) if isinstance(block, each)), "Graph")
 
 
 def save_model(
@@ -363,11 +363,13 @@ def initialized(block: Block) -> dict[str, np.ndarray]:
 
 def blocks_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(path, block) of every block of a valid architecture, each before its children; "" is the model itself."""
+    from modelarchive.architecture.vocabulary import children_of
+
     pending = [("", architecture["model"])]
     while pending:
         path, block = pending.pop()
         yield path, block
-        children = [*block.get("children", ()), *(node for node in block.get("nodes", ()) if "block" in node)]
+        children = [each for each in children_of(block) if "block" in each]
         prefix = f"{path}." if path else ""
         pending += [(prefix + child["name"], child["block"]) for child in reversed(children)]
 

@@ -209,7 +209,7 @@ def _tree(content: Content, network: Network) -> None:
 
 
 #: What a block holds besides the fields that describe it.
-_NO_FIELD: Final = {"kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares"}
+_NO_FIELD: Final = {"kind", "body", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares"}
 
 
 def described(block: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from modelarchive.exchange.drawing import Report
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lowering
 from modelarchive.names import joined
-from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Sequential, nesting
+from modelarchive.nn import Block, Graph, Layer, Node, Parameter, Scan, Sequential, nesting
 from modelarchive.nn.evaluate import Evaluator
 from modelarchive.nn.graph import apply_op, constant, is_constant
+
+#: Steps of a Scan that are written out, the most.
+MOST_STEPS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -162,10 +165,52 @@ class Walker(ABC, Generic[_V, _R]):
             for name, child in block.children.items():
                 inputs = self._block(child, joined(path, name), inputs)
             return inputs
+        if isinstance(block, Scan):
+            return self._scan(block, path, inputs)
         if isinstance(block, Graph):
             return self._graph(block, path, inputs)
         self.report.refuse(path or "(model)", f"{type(block).__name__} is no kind of the vocabulary")
         return [None]
+
+    def _scan(self, scan: Scan, path: str, inputs: list[_V | None]) -> list[_V | None]:
+        given = [each for each in inputs if each is not None]
+        results: list[_V | None] = [None] * (scan.states + len(scan.output_axes))
+        if len(given) < len(inputs):
+            return results  # what it works on is not supported, and reported
+        try:
+            results = self.scan(scan, path, given)
+        except (Refusal, ValueError) as error:
+            self.report.refuse(path or "(model)", str(error))
+        return results
+
+    def scan(self, scan: Scan, path: str, inputs: list[_V]) -> list[_V | None]:
+        """The results of a Scan: step by step, where their number is fixed. Raises Refusal."""
+        states, sequences, others = scan.parted(inputs)
+        count = sequences[0].sizes[scan.axes[0]]
+        if count is None or not 0 < count <= MOST_STEPS:
+            found = "any number of steps" if count is None else f"{count} steps"
+            raise Refusal(
+                f"a Scan of {found} is not supported in {self.system}: give inputs= of a fixed size, of 1 to "
+                f"{MOST_STEPS} steps"
+            )
+        row: list[_V | None] = list(states)
+        outputs: list[list[_V]] = [[] for _ in scan.output_axes]
+        for step in range(count):
+            elements = [
+                self.op("slice", path, [each], {"index": [*[[None] * 3] * axis, step]})[0]
+                for each, axis in zip(sequences, scan.axes, strict=True)
+            ]
+            found_now = self._block(scan.body, joined(path, "body"), [*row, *elements, *others])
+            row, own = scan.results(found_now)
+            for each, several in zip(own, outputs, strict=True):
+                if each is None:
+                    return [None] * (len(row) + len(own))
+                several.append(each)
+        stacked = [
+            self.op("stack", path, several, {"axis": axis})[0]
+            for several, axis in zip(outputs, scan.output_axes, strict=True)
+        ]
+        return [*row, *stacked]
 
     def _graph(self, graph: Graph, path: str, inputs: list[_V | None]) -> list[_V | None]:
         if not graph.outputs or len(inputs) != len(graph.inputs):

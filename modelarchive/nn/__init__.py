@@ -28,6 +28,7 @@ from modelarchive.nn.pooling import (
 from modelarchive.nn.positions import PositionalEmbedding
 from modelarchive.nn.recurrent import GRU, LSTM, RNN
 from modelarchive.nn.resampling import AdaptiveAvgPool1D, AdaptiveAvgPool2D, Pad, Upsample
+from modelarchive.nn.scan import Scan
 from modelarchive.nn.sequential import Sequential
 from modelarchive.nn.shape import Flatten, Permute, Reshape
 from modelarchive.nn.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
@@ -80,6 +81,7 @@ __all__ = [
     "PositionalEmbedding",
     "RMSNorm",
     "Reshape",
+    "Scan",
     "Sequential",
     "Softmax",
     "Upsample",

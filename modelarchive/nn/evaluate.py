@@ -19,6 +19,7 @@ from modelarchive.nn.block import Block
 from modelarchive.nn.graph import Graph, Node, constant, is_constant, picked
 from modelarchive.nn.kinds import KINDS
 from modelarchive.nn.layer import Layer
+from modelarchive.nn.scan import Scan
 from modelarchive.nn.sequential import Sequential
 
 Shape: TypeAlias = tuple[int, ...]
@@ -68,6 +69,10 @@ class Abstract:
 Value: TypeAlias = Any
 
 
+#: Forwards that an architecture says in fields of its own.
+_DECLARED: Final = (Sequential.forward, Graph.forward, Scan.forward)
+
+
 def is_kind(block: Block) -> TypeGuard[Layer]:
     """Whether `block` is a layer of the vocabulary itself, not a subclass with a forward of its own."""
     return isinstance(block, Layer) and type(block) is KINDS.get(block.kind)
@@ -75,7 +80,7 @@ def is_kind(block: Block) -> TypeGuard[Layer]:
 
 def is_code(block: Block) -> bool:
     """Whether the forward of `block` is Python code that has to be recorded."""
-    return not is_kind(block) and type(block).forward not in (Sequential.forward, Graph.forward)
+    return not is_kind(block) and type(block).forward not in _DECLARED
 
 
 class Evaluator:
@@ -94,6 +99,8 @@ class Evaluator:
             return self.layer(block, values)
         if is_code(block):
             return self.custom(block, values)
+        if isinstance(block, Scan):
+            return self.scan(block, values)
         return self.graph(block, values) if isinstance(block, Graph) else self.sequential(block, values)
 
     def layer(self, layer: Layer, values: Sequence[Value]) -> Value:
@@ -118,6 +125,30 @@ class Evaluator:
             except ValueError as error:
                 result = self.misfit(child, None, error)
             row = result if isinstance(result, tuple) else (result,)
+        return row[0] if len(row) == 1 else row
+
+    def scan(self, scan: Scan, values: Sequence[Value]) -> Value:
+        """One step of the body, which all the others are like; what does not fit in it is told at the body."""
+        if _is_unknown(values):
+            return None
+        states, sequences, others = scan.parted(values)
+        counts = [scan.steps([each.shapes[which] for each in sequences]) for which in (0, 1)]
+        elements = [without_axis(each, axis) for each, axis in zip(sequences, scan.axes, strict=True)]
+        strong = [Abstract(each.shapes, each.array_dtype) for each in states]
+        try:
+            result = nesting.flattened(self.block(scan.body, [*strong, *elements, *others]))
+        except ValueError as error:
+            result = self.misfit(scan.body, None, error)
+        found = result if isinstance(result, tuple) else (result,)
+        if _is_unknown(found):
+            return None
+        following, outputs = scan.results(found)
+        scan.refuse_others(strong, following, lambda each: (tuple(each.declared), each.array_dtype))
+        if any(one.shapes != other.shapes for one, other in zip(strong, following, strict=True)):
+            raise ValueError("Scan: expected states to keep their sizes from step to step")
+        stacked = [_with_axis(each, scan.output_axis(at, len(each.shapes[0]) + 1), counts)
+                   for at, each in enumerate(outputs)]  # fmt: skip
+        row = (*strong, *stacked)
         return row[0] if len(row) == 1 else row
 
     def graph(self, graph: Graph, values: Sequence[Value]) -> Value:
@@ -190,6 +221,17 @@ class Evaluator:
             None to go on with an unknown value, where it does not raise.
         """
         raise error
+
+
+def without_axis(value: Abstract, axis: int) -> Abstract:
+    """What an element along an axis is."""
+    one, two = ((*shape[:axis], *shape[axis + 1 :]) for shape in value.shapes)
+    return Abstract((one, two), value.array_dtype)
+
+
+def _with_axis(value: Abstract, axis: int, sizes: Sequence[int]) -> Abstract:
+    one, two = ((*shape[:axis], size, *shape[axis:]) for shape, size in zip(value.shapes, sizes, strict=True))
+    return checked((one, two), value.array_dtype)
 
 
 def _is_unknown(values: Sequence[Value]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelarchive.architecture import Checked, check
+from modelarchive.architecture.vocabulary import children_of
 from modelarchive.archive.saving import blocks_of
 from modelarchive.names import joined
 from modelarchive.nn.block import Block
@@ -14,7 +15,9 @@ from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.trials import Trial
 
 #: Fields of a block in an architecture that say what is in it.
-_PARTS = frozenset(("kind", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares", "name"))
+_PARTS = frozenset(
+    ("kind", "body", "children", "inputs", "nodes", "outputs", "structure", "parameters", "shares", "name")
+)
 
 
 def blocks(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -33,7 +36,7 @@ def blocks(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
         record: dict[str, Any] = {"path": path, "kind": block["kind"], "alike": alike.of(block)}
         if fields := {key: value for key, value in block.items() if key not in _PARTS}:
             record["fields"] = fields
-        children = [places[joined(path, each["name"])] for each in _children(block)]
+        children = [places[joined(path, each["name"])] for each in children_of(block) if "block" in each]
         if children:
             record["children"] = children
         network = networks.get(path)
@@ -48,11 +51,6 @@ def blocks(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
         elif children:
             record |= steps.of_sequence(children, architecture if not path else None)
     return records
-
-
-def _children(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from block.get("children", ())
-    yield from (node for node in block.get("nodes", ()) if "block" in node)
 
 
 def _shapes(value: Any, trial: Trial) -> Iterator[str]:
@@ -81,7 +79,11 @@ class _Alike:
             return known
         # Of its children only the numbers: nested ones are not spelt out again and again.
         content = {
-            key: [self._child(each) for each in value] if key in ("children", "nodes") else value
+            key: [self._child(each) for each in value]
+            if key in ("children", "nodes")
+            else self.of(value)
+            if key == "body"
+            else value
             for key, value in block.items()
         }
         number = self._numbers.setdefault(json.dumps(content, sort_keys=True), len(self._numbers))

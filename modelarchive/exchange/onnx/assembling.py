@@ -13,7 +13,7 @@ from modelarchive.errors import ConversionError, SpecError
 from modelarchive.exchange.bundle import Bundle, Note, Source, bundle_of, deferred, shared_names
 from modelarchive.exchange.metadata import escaped
 from modelarchive.exchange.onnx import encoding
-from modelarchive.exchange.onnx.emitting import Emitter, Entry, Step
+from modelarchive.exchange.onnx.emitting import Body, Emitter, Entry, Step
 from modelarchive.exchange.onnx.exporting import Exporter, output_names
 from modelarchive.exchange.refusal import problems_of
 from modelarchive.exchange.walking import output_structure
@@ -130,10 +130,7 @@ def _model(bundle: Bundle) -> bytes:
 
 def _graph(graph: Emitter, trial: Trial, names: Sequence[str], results: Sequence[tuple[Entry, Abstract]]) -> bytes:
     parts = [encoding.text(2, "model")]
-    parts += [
-        encoding.message(1, encoding.node(step.op, step.name, step.inputs, step.outputs, step.attributes))
-        for step in graph.needed(names)
-    ]
+    parts += [encoding.message(1, _node(step)) for step in graph.needed(names)]
     # A name is a promise: axes that are one by need, and may be of size 1, have none.
     declared = groups_of(trial.inputs)
     words = axis_names(trial.inputs, declared)
@@ -146,6 +143,27 @@ def _graph(graph: Emitter, trial: Trial, names: Sequence[str], results: Sequence
     for name, (_, known) in zip(names, results, strict=True):
         parts.append(encoding.message(12, encoding.value_info(name, known.array_dtype, _sizes(known, symbols))))
     return b"".join(parts)
+
+
+def _node(step: Step) -> bytes:
+    body = None if step.body is None else _body(step.body)
+    return encoding.node(step.op, step.name, step.inputs, step.outputs, step.attributes, body)
+
+
+def _body(body: Body) -> bytes:
+    """A ``GraphProto`` that stands in a node."""
+    return b"".join(
+        [
+            *(encoding.message(1, _node(step)) for step in body.steps),
+            encoding.text(2, "body"),
+            *(encoding.message(11, _declared(*each)) for each in body.inputs),
+            *(encoding.message(12, _declared(*each)) for each in body.outputs),
+        ]
+    )
+
+
+def _declared(name: str, known: Abstract) -> bytes:
+    return encoding.value_info(name, known.array_dtype, _sizes(known, {}))
 
 
 def _sizes(known: Abstract, symbols: Mapping[tuple[int, int], str]) -> list[int | str | None]:
@@ -169,8 +187,7 @@ def _named_outputs(graph: Emitter, structure: Any, results: Sequence[tuple[Entry
         else:
             graph.steps.append(Step("Identity", name, [entry], [name], {}))
     for step in graph.steps:
-        step.inputs = [new.get(each, each) for each in step.inputs]
-        step.outputs = [new.get(each, each) for each in step.outputs]
+        step.rename(new)
     return names
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from modelarchive.exchange.onnx.words import CODES
 from modelarchive.exchange.walking import owners_of
 from modelarchive.names import Taken
 from modelarchive.nn import Block
+from modelarchive.nn.evaluate import Abstract
 from modelarchive.nn.parameter import Parameter
 from modelarchive.store.deferred import Deferred
 
@@ -25,13 +27,45 @@ _INLINE: Final = 64
 
 @dataclass
 class Step:
-    """A node of the graph: operator, name, inputs, outputs, attributes."""
+    """A node of the graph: operator, name, inputs, outputs, attributes, and the graph that it runs, if it runs one."""
 
     op: str
     name: str
     inputs: list[Entry]
     outputs: list[Entry]
     attributes: dict[str, Any]
+    body: Body | None = None
+
+    def uses(self) -> set[Entry]:
+        """All that it takes from the graph in which it stands."""
+        return {*self.inputs, *(self.body.uses() if self.body is not None else ())}
+
+    def rename(self, new: Mapping[Entry, Entry]) -> None:
+        """Call what it takes and makes by other names."""
+        self.inputs = [new.get(name, name) for name in self.inputs]
+        self.outputs = [new.get(name, name) for name in self.outputs]
+        for step in () if self.body is None else self.body.steps:
+            step.rename(new)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A graph inside of another, whose names it sees.
+
+    Attributes:
+        inputs: Name of each input, and what is known of it.
+        steps: Its nodes.
+        outputs: Name of each output, and what is known of it.
+    """
+
+    inputs: Sequence[tuple[Entry, Abstract]]
+    steps: Sequence[Step]
+    outputs: Sequence[tuple[Entry, Abstract]]
+
+    def uses(self) -> set[Entry]:
+        """All that it takes from outside."""
+        made = {name for step in self.steps for name in step.outputs} | {name for name, _ in self.inputs}
+        return {name for step in self.steps for name in step.uses()} - made
 
 
 class Emitter:
@@ -95,11 +129,20 @@ class Emitter:
         preferred = [path] if len(found) == 1 else [f"{path}_{index}" for index in range(len(found))]
         new = {old: self.free(name) for old, name in zip(found, preferred, strict=True) if path and old in own}
         for step in self.steps[since:]:
-            step.inputs = [new.get(name, name) for name in step.inputs]
-            step.outputs = [new.get(name, name) for name in step.outputs]
+            step.rename(new)
             step.name = new.get(step.name, step.name)
         self._casts = {(new.get(old, old), to): new.get(name, name) for (old, to), name in self._casts.items()}
         return [new.get(name, name) for name in found]
+
+    @contextmanager
+    def inside(self) -> Iterator[list[Step]]:
+        """A graph inside of this one: what is made meanwhile are its steps, and nothing outside takes from them."""
+        outside, casts = self.steps, dict(self._casts)
+        self.steps = []
+        try:
+            yield self.steps
+        finally:
+            self.steps, self._casts = outside, casts
 
     def cast(self, entry: Entry, found: np.dtype[Any], wanted: np.dtype[Any], path: str) -> Entry:
         """A tensor in another dtype; the same one each time."""
@@ -163,7 +206,7 @@ class Emitter:
         kept = []
         for step in reversed([*self.constants, *self.steps]):
             if wanted.intersection(step.outputs):
-                wanted.update(step.inputs)
+                wanted |= step.uses()
                 kept.append(step)
         self.initialisers = {name: array for name, array in self.initialisers.items() if name in wanted}
         return kept[::-1]

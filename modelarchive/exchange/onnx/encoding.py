@@ -21,7 +21,7 @@ _BYTES: Final = 2
 _FLOAT: Final = 5
 
 #: What an attribute holds, as ``AttributeProto.AttributeType`` numbers it.
-_ATTRIBUTE_TYPES: Final = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}
+_ATTRIBUTE_TYPES: Final = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8}
 
 
 def _varint(number: int) -> bytes:
@@ -82,12 +82,21 @@ def little(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
-def node(op: str, name: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, Any]) -> bytes:
-    """A ``NodeProto``."""
+def node(
+    op: str,
+    name: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    attributes: Mapping[str, Any],
+    body: bytes | None = None,
+) -> bytes:
+    """A ``NodeProto``; `body` is the ``GraphProto`` that it runs."""
     parts = [text(1, each) for each in inputs]
     parts += [text(2, each) for each in outputs]
     parts += [text(3, name), text(4, op)]
     parts += [message(5, _attribute(key, value)) for key, value in attributes.items()]
+    if body is not None:
+        parts.append(message(5, _attribute_of("body", "g", message(6, body))))
     return b"".join(parts)
 
 

@@ -10,14 +10,15 @@ import numpy as np
 
 from modelarchive import dtypes
 from modelarchive.exchange.formulas import FORMULAS
-from modelarchive.exchange.onnx.emitting import Emitter, Entry
+from modelarchive.exchange.onnx.emitting import Body, Emitter, Entry
 from modelarchive.exchange.onnx.lowering import LOWERINGS
 from modelarchive.exchange.onnx.lowering_context import Context, Lowering, Value, by_formula, computed
 from modelarchive.exchange.onnx.words import CODES
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.walking import Walker
-from modelarchive.nn import Block
-from modelarchive.nn.evaluate import Abstract, constant_value
+from modelarchive.names import joined
+from modelarchive.nn import Block, Scan, nesting
+from modelarchive.nn.evaluate import Abstract, constant_value, without_axis
 from modelarchive.nn.parameter import Parameter
 from modelarchive.ops.precision import is_narrow
 from modelarchive.store.deferred import Deferred
@@ -75,6 +76,36 @@ class Exporter(Walker[Value, Lowering]):
         entries = self._entries(row, context, subject, inputs)
         entries = entries if self.in_formula else self.emitter.rename(entries, path, since)
         return [Value(entry, each) for entry, each in zip(entries, known, strict=True)]
+
+    def scan(self, scan: Scan, path: str, inputs: list[Value]) -> list[Value | None]:
+        """ONNX's own operator, whose body sees the names around it."""
+        known = nesting.flattened(self._evaluator.scan(scan, [each.known for each in inputs]))
+        states, sequences, others = scan.parted(inputs)
+        for each in (*states, *sequences):
+            if problem := _problem_with(each.known.array_dtype):
+                raise Refusal(problem)
+        given = [
+            *(Abstract(each.known.shapes, each.known.array_dtype) for each in states),
+            *(without_axis(each.known, axis) for each, axis in zip(sequences, scan.axes, strict=True)),
+        ]
+        entries = [self._array(each, each.known.array_dtype, path) for each in (*states, *sequences)]
+        own = [Value(self.emitter.free(joined(path, "step")), each) for each in given]
+        with self.emitter.inside() as steps:
+            found = self._block(scan.body, joined(path, "body"), [*own, *others])
+            if any(each is None for each in found):
+                return [None] * len(found)
+            outputs = [self._own(each, joined(path, "body")) for each in found if each is not None]
+        made = self.emitter.operator("Scan", path, entries, len(outputs), {
+            "num_scan_inputs": len(scan.axes), "scan_input_axes": scan.axes, "scan_output_axes": scan.output_axes,
+        })  # fmt: skip
+        self.emitter.steps[-1].body = Body([(each.tensor, each.known) for each in own], steps, outputs)
+        several = known if isinstance(known, tuple) else (known,)
+        return [Value(entry, each) for entry, each in zip(made, several, strict=True)]
+
+    def _own(self, value: Value, path: str) -> tuple[Entry, Abstract]:
+        """An output of a body, which is made in it and is no other."""
+        entry = self._array(value, value.known.array_dtype, path)
+        return self.emitter.operator("Identity", path, [entry], 1, {})[0], value.known
 
     def _entries(self, row: Lowering, context: Context, subject: Any, inputs: list[Value]) -> list[Entry]:
         known = context.known

@@ -63,6 +63,8 @@ class _Builder:
         module: torch.nn.Module
         if isinstance(block, nn.Graph):
             module = containers.Graph(block)
+        elif isinstance(block, nn.Scan):
+            module = containers.Scan(block)
         elif isinstance(block, nn.Sequential):
             module = containers.Sequential() if _has_several(block) else torch.nn.Sequential()
         elif is_kind(block):
@@ -133,7 +135,7 @@ def _has_several(block: nn.Sequential) -> bool:
     return any(
         getattr(child, "return_state", False)
         or (isinstance(child, nn.Graph) and (child.structure != 0 or len(child.inputs) != 1))
-        or isinstance(child, nn.MultiHeadAttention)
+        or isinstance(child, nn.MultiHeadAttention | nn.Scan)
         or (isinstance(child, nn.Sequential) and (not child.children or _has_several(child)))
         for child in children
     )

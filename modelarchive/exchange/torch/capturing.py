@@ -22,9 +22,11 @@ from modelarchive.exchange.torch.branching import CheckError, Checks, ManyWays, 
 from modelarchive.exchange.torch.choosing import choose_later, has_chosen
 from modelarchive.exchange.torch.decomposing import functional
 from modelarchive.exchange.torch.guards import Guards, guards_of
+from modelarchive.exchange.torch.looping import Loops
 from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python
 from modelarchive.exchange.torch.quiet import quiet
 from modelarchive.exchange.torch.reasons import reason_of, reason_of_values, refuse_loops
+from modelarchive.exchange.torch.rolling import roll
 from modelarchive.exchange.torch.whole import Whole
 
 #: Where the network stands in the module that is exported.
@@ -119,16 +121,19 @@ def captured(
     """
     example = apart(example, [*network.parameters(), *network.buffers()])
     checks: Checks = {}
-    numbers = Numbers()
+    numbers, loops = Numbers(), Loops()
     first: Exception | None = None  # what asked for values
     assumed: Assumed | None = None
     last: Exception | None = None  # what stood in the way before anything was assumed
     of_numbers: Program | None = None  # one that has sizes of values, which may be flags
     while True:
         by_values = first is not None
-        whole = Whole(network, arguments, checks if by_values else None, assumed, takes_flags=of_numbers is not None)
+        whole = Whole(
+            network, arguments, checks if by_values else None, assumed, loops, takes_flags=of_numbers is not None
+        )
         try:
-            found = _with_sizes(functools.partial(_captured, whole, example, free, numbers, look), numbers)
+            capture = functools.partial(_captured, whole, example, free, numbers, loops, look)
+            found = _with_loops(functools.partial(_with_sizes, capture, numbers), loops, is_declared=look is not None)
         except CheckError:
             continue
         except Exception as error:  # anything may be raised by somebody's forward, and by PyTorch
@@ -189,22 +194,47 @@ def _with_sizes(capture: Callable[[], Program], numbers: Numbers) -> Program:
     return found
 
 
+def _with_loops(capture: Callable[[], Program], loops: Loops, *, is_declared: bool) -> Program:
+    """What is captured, with one call for each loop over a size; as PyTorch has it where that cannot be.
+
+    Args:
+        capture: Captures it.
+        loops: Those that were met.
+        is_declared: Whether sizes are declared free, which a loop in its own steps would fix.
+    """
+    loops.is_on = True
+    try:
+        return capture()
+    except Exception as error:  # whatever a forward raises that runs a few of its steps
+        if not loops.found or isinstance(error, CheckError | ManyWays) or is_of_truth(error):
+            raise
+        if is_declared and isinstance(error, Refusal):
+            raise
+    finally:
+        loops.is_on = False
+    return capture()
+
+
 def _captured(
     whole: Whole,
     example: Sequence[torch.Tensor],
     free: Sequence[Sequence[int]],
     numbers: Numbers,
+    loops: Loops,
     look: Look | None,
 ) -> Program:
     by_values = whole.returned.checks is not None
-    with quiet(), ordinary_python(whole.network, numbers):
+    loops.begin()
+    with quiet(), ordinary_python(whole.network, numbers, loops):
         axes = tuple(dict.fromkeys(each, torch.export.Dim.AUTO) for each in free)
         exported = torch.export.export(whole, tuple(example), dynamic_shapes=(axes,), strict=False)
         if look is not None:
             look(_inputs(exported))
         refuse_loops(exported.graph)
         chooses = has_chosen(exported.graph)
-        exported = functional(exported, by_values=by_values or chooses)
+        exported = functional(exported, by_values=by_values or chooses or bool(loops.found))
+        if loops.found:
+            roll(exported.graph, loops.found)
         if by_values or chooses:
             share(exported.graph)
         if chooses:

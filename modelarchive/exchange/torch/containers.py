@@ -27,6 +27,47 @@ class Sequential(torch.nn.Sequential):
         return values[0] if len(values) == 1 else values
 
 
+class Scan(torch.nn.Module):
+    """Runs its body for each step along an axis, as the kind of this name says."""
+
+    def __init__(self, scan: nn.Scan) -> None:
+        super().__init__()
+        self.states, self.axes, self.output_axes = scan.states, scan.axes, scan.output_axes
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run the body step by step."""
+        known = self.block(nn.Sequential())
+        states, sequences, others = known.parted(inputs)
+        count = known.steps([each.shape for each in sequences])
+        body = self._modules["body"]
+        several = []
+        for step in range(max(count, 1)):
+            # Without a step it runs once all the same: that tells what an output would be.
+            elements = [
+                each.select(axis, step) if count else each.new_zeros((*each.shape[:axis], *each.shape[axis + 1 :]))
+                for each, axis in zip(sequences, self.axes, strict=True)
+            ]
+            result = body(*states, *elements, *others)
+            following, outputs = known.results(result if isinstance(result, tuple) else (result,))
+            known.refuse_others(states, following, lambda each: (tuple(each.shape), each.dtype))
+            states = following if count else states
+            several.append(outputs)
+        stacked = [
+            torch.stack(each, known.output_axis(at, each[0].ndim + 1)).narrow(self.output_axes[at], 0, count)
+            for at, each in enumerate(zip(*several, strict=True))
+        ]
+        row = (*states, *stacked)
+        return row[0] if len(row) == 1 else row
+
+    def block(self, body: nn.Block) -> nn.Scan:
+        """The Scan of the architecture, with its body."""
+        return nn.Scan(body, self.states, self.axes, self.output_axes)
+
+    def extra_repr(self) -> str:
+        """The numbers of states, sequences and outputs."""
+        return f"{self.states} states, {len(self.axes)} sequences, {len(self.output_axes)} outputs"
+
+
 class Graph(torch.nn.Module):
     """Executes the nodes of an architecture's Graph; children and parameters stand under their names there."""
 

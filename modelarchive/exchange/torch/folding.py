@@ -15,6 +15,7 @@ from modelarchive.exchange.torch.frames import is_array
 from modelarchive.exchange.torch.lifting import word
 from modelarchive.exchange.torch.lifting_elementwise import ROWS as ELEMENTWISE
 from modelarchive.exchange.torch.lines_of_code import line_of_call
+from modelarchive.exchange.torch.steps import SCAN
 
 #: Operators that give what they are given.
 TRANSPARENT: Final = frozenset(
@@ -44,6 +45,8 @@ def folded(program: Program, nodes: list[torch.fx.Node]) -> dict[torch.fx.Node, 
         if not is_array(node) or not all(_is_known(each, values) for each in node.all_input_nodes):
             continue
         if not isinstance(node.target, torch._ops.OpOverload) and node.target is not operator.getitem:
+            continue
+        if node.target is SCAN:
             continue
         if isinstance(node.target, torch._ops.OpOverload) and _is_random(node):
             what = "gives random numbers, and an architecture has none: draw them outside and pass them in"

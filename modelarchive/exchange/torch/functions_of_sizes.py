@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 def _length(value: Any, /) -> Any:
-    size = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else None
+    size = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else getattr(value, "steps", None)
     return size if isinstance(size, torch.SymInt) else len(value)
 
 

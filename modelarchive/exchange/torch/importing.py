@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,8 +14,8 @@ from modelarchive import names as naming
 from modelarchive import nn
 from modelarchive.errors import ModelArchiveError, SpecError
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.adopting import Adopted
 from modelarchive.exchange.torch.arguments import Place
+from modelarchive.exchange.torch.forwards import arguments_of, name_inputs
 from modelarchive.exchange.torch.frames import Frame, is_array
 from modelarchive.exchange.torch.leaves import LEAVES
 from modelarchive.exchange.torch.lifting import FIRST, ROWS, Lifted, arguments, layer_of, lifted, word
@@ -30,6 +29,7 @@ from modelarchive.exchange.torch.naming import Names
 from modelarchive.exchange.torch.planning import Plan, own_tensors
 from modelarchive.exchange.torch.recorded import cast, has_array, scope
 from modelarchive.exchange.torch.recorded import is_array as is_value
+from modelarchive.exchange.torch.steps import SCAN, Body
 from modelarchive.exchange.torch.tensors import array_of, numpy_dtype
 from modelarchive.exchange.torch.wrapping import named_tensors
 from modelarchive.nn.dim import Dim
@@ -126,23 +126,21 @@ class Importer:
         def forward(*inputs: Any) -> Any:
             return importer._run(block, frames, inputs)
 
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        name_inputs(forward, names)
         object.__setattr__(block, "forward", forward)
         return block
 
     def _input_names(self, module: torch.nn.Module, frame: Frame) -> list[str]:
-        taken: set[str] = set()
-        own = _arguments(module)
+        own = arguments_of(module)
         if frame.parent is None:
             own = list(self._plan.program.names) or own
             number = len(self._plan.program.inputs)
             if len(own) < number:
                 own = [node.name for node in self._plan.program.inputs]
-            return [_identifier(name, taken) for name in own[:number]]
+            return own[:number]
         if len(frame.externals) == 1 and own:
-            return [_identifier(own[0], taken)]
-        return [_identifier(node.name, taken) for node in frame.externals]
+            return own[:1]
+        return [node.name for node in frame.externals]
 
     def _give(self, block: nn.Block, name: str, tensor: torch.Tensor) -> None:
         """Let `block` have a tensor as its parameter; the same one for the same tensor."""
@@ -171,6 +169,9 @@ class Importer:
                 call = self._plan.calls.get(node)
                 if call is None:
                     continue
+                if node.target is SCAN:
+                    self._layers[node] = self._scan(block, frame, call, node.meta["body"]), call
+                    continue
                 owner = self._plan.leaf_of.get(node)
                 if owner is not None:
                     self._layers[node] = self._blocks[id(owner)], call
@@ -184,6 +185,28 @@ class Importer:
                     if key not in made:
                         made[key] = self._shared_layer(block, call)
                     self._layers[node] = made[key], call
+
+    def _scan(self, owner: nn.Block, frame: Frame, call: Lifted, body: Body) -> nn.Block:
+        """A loop, whose body does what a graph says."""
+        block, importer = _Called(), self
+
+        def forward(*inputs: Any) -> Any:
+            importer._environments.append(dict(zip(body.inputs, inputs, strict=True)))
+            try:
+                here = importer._environments[-1]
+                for node in body.graph.nodes:
+                    if node.op == "call_function":
+                        here[node] = importer._result(node, frame)
+                found = tuple(importer._value(node) for node in body.outputs)
+            finally:
+                importer._environments.pop()
+            return found[0] if len(found) == 1 else found
+
+        name_inputs(forward, [node.name for node in body.inputs])
+        object.__setattr__(block, "forward", forward)
+        scan = nn.Scan(block, *(call.fields[each] for each in ("states", "axes", "output_axes")))
+        owner.adopt(free_name("scan", {*owner.children, *owner.parameters}), scan)
+        return scan
 
     def _is_renamed(self, node: Node, call: Lifted) -> bool:
         """Whether a call has parameters that a layer would call otherwise, and can be said in ops."""
@@ -300,6 +323,8 @@ class Importer:
         if node in self._layers:
             layer, call = self._layers[node]
             found = layer(*(self._given(each) for each in call.inputs))
+            if call.kind == "Scan" and not isinstance(found, tuple):
+                return (found,)
             return (found,) if word(node) in FIRST else found
         as_layer = None if word(node) in _IN_OPS else layer_of(node)
         if as_layer is not None and not as_layer.parts:
@@ -368,18 +393,3 @@ def _declared(module: torch.nn.Module) -> nn.Layer | None:
             except (Refusal, ValueError):  # it has no elements, say
                 return None
     return None
-
-
-def _arguments(module: torch.nn.Module) -> list[str]:
-    if isinstance(module, Adopted):
-        return module.names
-    try:
-        found = inspect.signature(module.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [each.name for each in found if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-
-
-def _identifier(name: str, taken: set[str]) -> str:
-    found = free_name(name.replace("-", "_"), taken)
-    return found if found.isidentifier() else free_name(f"x_{found}", taken)

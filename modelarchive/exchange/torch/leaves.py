@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -96,6 +96,18 @@ def _pooling(kind: str, module: Any, rank: int, **more: Any) -> nn.Layer:
         "ceil_mode": module.ceil_mode,
     }
     return nn.KINDS[kind].from_config({**fields, **more})
+
+
+def inside(window: Sequence[int], padding: Sequence[int], sizes: Sequence[Any]) -> list[int]:
+    """Windows that are no larger than the array and its padding, of which there is one where partial ones count.
+
+    Args:
+        window: The sizes of a window.
+        padding: What is around the array on each side.
+        sizes: The sizes of the array; free ones, which are no ints, are taken to be larger.
+    """
+    rows = zip(window, padding, sizes[-len(window) :], strict=True)
+    return [min(each, size + 2 * around) if type(size) is int else each for each, around, size in rows]
 
 
 def several(value: Any, rank: int) -> list[int]:

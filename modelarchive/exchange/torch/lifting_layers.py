@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import torch
 
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.leaves import adaptive, several
+from modelarchive.exchange.torch.leaves import adaptive, inside, several
 
 #: Arguments of a call by the names of the operator's schema, without those that are its defaults.
 Given: TypeAlias = Mapping[str, Any]
@@ -265,18 +265,6 @@ def _dropout(given: Given) -> Lifted | None:
     return Lifted("Dropout", {"rate": given["p"]}, inputs=(given.get("input", given.get("self")),))
 
 
-def inside(window: Sequence[int], padding: Sequence[int], sizes: Sequence[Any]) -> list[int]:
-    """Windows that are no larger than the array and its padding, of which there is one where partial ones count.
-
-    Args:
-        window: The sizes of a window.
-        padding: What is around the array on each side.
-        sizes: The sizes of the array; free ones, which are no ints, are taken to be larger.
-    """
-    rows = zip(window, padding, sizes[-len(window) :], strict=True)
-    return [min(each, size + 2 * around) if type(size) is int else each for each, around, size in rows]
-
-
 def _pool(how: str, rank: int) -> Lift:
     def lift(given: Given) -> Lifted | None:
         if any(each != 1 for each in several(given.get("dilation", 1), rank)):
@@ -342,6 +330,11 @@ def _upsample(mode: str, rank: int) -> Lift:
     return lift
 
 
+def _scan(given: Given) -> Lifted:
+    fields = {"states": len(given["states"]), **{key: given[key] for key in ("axes", "output_axes", "body")}}
+    return Lifted("Scan", fields, inputs=(*given["states"], *given["sequences"], *given["others"]), several=True)
+
+
 _RANKS: Final = (1, 2, 3)
 _PLAIN: Final = {
     "relu": "relu", "relu6": "relu6", "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "mish": "mish",
@@ -349,6 +342,7 @@ _PLAIN: Final = {
 }  # fmt: skip
 #: Operator -> its call as a layer's; None from it: it is read as ops.
 LAYERS: Final[dict[str, Lift]] = {
+    "modelarchive::scan": _scan,
     "linear": _linear,
     "embedding": _embedding,
     "convolution": _convolution(None),

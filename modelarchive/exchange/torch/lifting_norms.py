@@ -57,6 +57,11 @@ def _batch_norm(
     return _affine(found, _placed(weight, x.ndim), _placed(bias, x.ndim))
 
 
+def _inference(context: Context, x: Any, **more: Any) -> tuple[Any, None, None]:
+    """By statistics that are given; those of the input, which are asked for in training alone, are none."""
+    return _batch_norm(context, x, **more), None, None
+
+
 def _instance_norm(
     context: Context, x: Any, *, weight: Any = None, bias: Any = None, eps: float = 1e-5, **ignored: Any
 ) -> Any:
@@ -200,6 +205,7 @@ def _renormalised(context: Context, x: Any, *, p: Any, dim: int, maxnorm: Any) -
 #: Operator -> what it means.
 ROWS: Final[dict[str, Callable[..., Any]]] = {
     "batch_norm": _batch_norm,
+    "_native_batch_norm_legit_no_training": _inference,
     "instance_norm": _instance_norm,
     "layer_norm": _one_of(_layer_norm),
     "native_layer_norm": _layer_norm,

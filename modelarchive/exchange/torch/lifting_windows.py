@@ -11,9 +11,9 @@ import numpy as np
 
 from modelarchive import ops
 from modelarchive.exchange.refusal import Refusal
-from modelarchive.exchange.torch.leaves import several
+from modelarchive.exchange.torch.leaves import inside, several
 from modelarchive.exchange.torch.lifting_context import Context, counted, full, same
-from modelarchive.exchange.torch.lifting_layers import inside, sides
+from modelarchive.exchange.torch.lifting_layers import sides
 from modelarchive.exchange.torch.lifting_padding import padded, padded_to
 from modelarchive.exchange.torch.lifting_shapes import exchanged, picked, reshaped, stretched
 from modelarchive.nn.dim import Dim

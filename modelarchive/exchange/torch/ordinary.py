@@ -16,6 +16,7 @@ from torch._export import verifier
 from torch.fx.experimental import proxy_tensor
 
 from modelarchive.exchange.torch.functions_of_sizes import BUILTINS, FUNCTIONS, MODULES, TYPES
+from modelarchive.exchange.torch.looping import Loops
 
 #: Packages whose code stays as it is: PyTorch's compiler keeps tables of what functions are.
 _LEFT_ALONE: Final = frozenset({"torch", "modelarchive"})
@@ -34,7 +35,7 @@ class Numbers:
 
 
 @contextlib.contextmanager
-def ordinary_python(network: torch.nn.Module, numbers: Numbers) -> Iterator[None]:
+def ordinary_python(network: torch.nn.Module, numbers: Numbers, loops: Loops) -> Iterator[None]:
     """What asks a size for its number gets the size, and a call that ends in an error ends as a call.
 
     ``len(x)`` and ``math.log(x.shape[0])`` fix a size for PyTorch, since Python wants numbers of them: the code of the
@@ -47,16 +48,17 @@ def ordinary_python(network: torch.nn.Module, numbers: Numbers) -> Iterator[None
     """
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     code = _code_of(network)
-    changed = [*_METHODS, *_asking(code, numbers)]
+    changed = [*_METHODS, *_asking(code, numbers), *loops.methods()]
     methods = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     remembering = list(_remembering(network))
+    builtins = {**BUILTINS, "range": loops.range, **(TYPES if numbers.are_sizes else {})}
     try:
         for (owner, name, method), (_, _, other_method) in zip(methods, changed, strict=True):
             setattr(owner, name, functools.partialmethod(other_method, method))
         for owner, name, method in remembering:
             setattr(owner, name, method.__wrapped__)
         for names in code:
-            for name, other_builtin in (BUILTINS | TYPES if numbers.are_sizes else BUILTINS).items():
+            for name, other_builtin in builtins.items():
                 if name not in names:
                     names[name] = other_builtin
                     replaced.append((names, name, None))

@@ -24,7 +24,10 @@ _OTHERWISE: Final = (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU, torch.nn.Multihe
 
 def has_ours(network: torch.nn.Module) -> bool:
     """Whether a module of this package is in it."""
-    return any(isinstance(each, layers.Kind | containers.Graph | containers.Sequential) for _, each in walk(network))
+    return any(
+        isinstance(each, layers.Kind | containers.Graph | containers.Scan | containers.Sequential)
+        for _, each in walk(network)
+    )
 
 
 def restored(network: torch.nn.Module, arrays: Mapping[int, np.ndarray], names: Names) -> nn.Block | None:
@@ -111,4 +114,6 @@ def _empty(module: torch.nn.Module) -> nn.Block | None:
     """The block of a container without its children; None: it is none of those that are built."""
     if isinstance(module, containers.Graph):
         return module.block()
+    if isinstance(module, containers.Scan):
+        return module.block(nn.Identity())
     return nn.Sequential() if type(module) in (torch.nn.Sequential, containers.Sequential) else None

@@ -11,6 +11,7 @@ from modelarchive.exchange.torch.assuming import Assumed
 from modelarchive.exchange.torch.branching import Checks, Ways
 from modelarchive.exchange.torch.comparing import numbered
 from modelarchive.exchange.torch.flags import Flags, constants_of, flags_of
+from modelarchive.exchange.torch.looping import Loops
 from modelarchive.exchange.torch.tensors_of_sizes import TensorsOfSizes
 
 
@@ -20,9 +21,15 @@ class _Returned:
     structure: Any = None
 
     def __init__(
-        self, network: torch.nn.Module, checks: Checks | None, assumed: Assumed | None, *, takes_flags: bool
+        self,
+        network: torch.nn.Module,
+        checks: Checks | None,
+        assumed: Assumed | None,
+        loops: Loops,
+        *,
+        takes_flags: bool,
     ) -> None:
-        self.checks, self.assumed, self.takes_flags = checks, assumed, takes_flags
+        self.checks, self.assumed, self.loops, self.takes_flags = checks, assumed, loops, takes_flags
         self.flags, self.constants = flags_of(network), constants_of(network)
         self.decided: dict[str, None] = {}
 
@@ -35,6 +42,7 @@ class Whole(torch.nn.Module):
         arguments: How it is called.
         checks: Each way is gone that values may send its forward, but for these; None: values are not asked for.
         assumed: What is taken for true; None: nothing is.
+        loops: Loops over sizes that have no number.
         takes_flags: Whether numbers in its state are taken as they are, for sizes.
     """
 
@@ -44,13 +52,14 @@ class Whole(torch.nn.Module):
         arguments: Arguments,
         checks: Checks | None,
         assumed: Assumed | None,
+        loops: Loops,
         *,
         takes_flags: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.arguments = arguments
-        self.returned = _Returned(network, checks, assumed, takes_flags=takes_flags)
+        self.returned = _Returned(network, checks, assumed, loops, takes_flags=takes_flags)
 
     def forward(self, *inputs: Any) -> Any:
         """The arrays that the network gives; what they stand in is in `returned`."""
@@ -59,7 +68,8 @@ class Whole(torch.nn.Module):
             arrays: list[Any] = []
             known = self.returned
             flags = known.flags if known.takes_flags else {}
-            with TensorsOfSizes(Flags(self.network, known.constants, flags, known.decided, is_lax=True)):
+            tensors = TensorsOfSizes(Flags(self.network, known.constants, flags, known.decided, is_lax=True))
+            with tensors, known.loops.collecting():
                 structure = numbered(self.arguments.call(self.network, inputs), arrays)
             return tuple(arrays), structure
 

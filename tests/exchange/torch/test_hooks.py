@@ -52,8 +52,8 @@ def test_weights_that_are_computed_are_read_with_what_computes_them(name):
 
 @pytest.mark.filterwarnings("ignore")
 def test_weights_that_are_computed_are_told_with_what_makes_them_plain(tmp_path):
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 40), np.float32))
-    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(40, 40)), torch.nn.ReLU())
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 80), np.float32))
+    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(80, 80)), torch.nn.ReLU())
     # A system of more rows than are said one by one is solved.
     torch.nn.utils.parametrizations.orthogonal(model[0][0], orthogonal_map="cayley")
     model.eval()

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 scaled_dot_product_attention = torch.nn.functional.scaled_dot_product_attention
 
 from modelarchive.exchange.torch import read_module  # noqa: E402
+from modelarchive.exchange.torch.looping import Loops  # noqa: E402
 from modelarchive.exchange.torch.ordinary import Numbers, ordinary_python  # noqa: E402
 from tests.exchange.torch.test_free_axes import Of, same, shapes  # noqa: E402
 
@@ -157,11 +158,14 @@ def test_errors_that_a_forward_catches():
 def test_python_is_as_it_was():
     module = Of(lambda x: x)
     before = dict(globals()), torch.fx.Tracer.call_module
-    with ordinary_python(module, Numbers()):
-        assert globals().keys() - before[0].keys() == {"len", "divmod", "min", "max"}
+    with ordinary_python(module, Numbers(), Loops()):
+        assert globals().keys() - before[0].keys() == {"len", "divmod", "min", "max", "range"}
         assert [len([1, 2]), len(torch.zeros(3)), math.sqrt(4), root(9)] == [2, 3, 2, 3]  # sizes that are numbers
         with pytest.raises(TypeError, match="len"):
             len(torch.zeros(()))
+        assert list(range(1, 7, 2)) == [1, 3, 5]
+        assert isinstance(range(3), range)
+        assert not isinstance([], range)
         assert builtins.len is not len
         assert math.pi == 3.141592653589793
     assert (dict(globals()), torch.fx.Tracer.call_module) == before
@@ -260,7 +264,7 @@ def test_nothing_stays_replaced():
         return torch.fx.Tracer.call_module, torch.nn.Module._apply, tracer.__init__
 
     before = methods()
-    with contextlib.suppress(KeyError), ordinary_python(torch.nn.Linear(1, 1), Numbers()):
+    with contextlib.suppress(KeyError), ordinary_python(torch.nn.Linear(1, 1), Numbers(), Loops()):
         assert not set(before) & set(methods())
         raise KeyError
     assert methods() == before

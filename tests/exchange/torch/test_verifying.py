@@ -43,7 +43,6 @@ BY_LENGTH = {
     "more than 10": lambda x: x * 2 if x.shape[1] > 10 else x,
     "more than 100": lambda x: x * 2 if x.shape[1] > 100 else x,
     "one": lambda x: x * 2 if x.shape[1] == 1 else x,
-    "at least 4": lambda x: x / max(x.shape[1], 4),
     "multiples of 8": lambda x: x if x.shape[1] % 8 else x * 2,
 }
 

@@ -1,0 +1,233 @@
+"""Loops over a size that has no number yet, while a module is exported: a few steps of each are run, and marked.
+
+``for t in range(x.shape[1])`` fixes a size for PyTorch. Here it runs its first steps, whatever the size is; every call
+in them says in which step of which loop it was made, and what is put together of the results of all steps
+(``torch.stack(outputs, 1)``) has the size of the loop. :mod:`modelarchive.exchange.torch.rolling` makes one call of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+import torch.fx
+from torch.fx.experimental import proxy_tensor
+from torch.overrides import TorchFunctionMode
+
+#: Steps of a loop that are run. The first may be another one than those after it, of which three show what changes, and
+#: what the last one hands on is used by none.
+STEPS: Final = 5
+#: What a node's trace ends with, for each loop that it is in, the outermost first.
+_MARK: Final = re.compile(r"\n  in step (\d+) of loop (\d+)")
+
+_STACKING: Final = frozenset({torch.stack})
+_JOINING: Final = frozenset({torch.cat, torch.concat, torch.concatenate})
+_TAKING_APART: Final = frozenset({torch.unbind, torch.Tensor.unbind})
+
+_LIBRARY: Final = torch.library.Library("modelarchive", "FRAGMENT")
+
+
+def _collected(steps: Sequence[torch.Tensor], dim: int, count: Any, is_reversed: bool) -> torch.Tensor:
+    """What results of all steps are on a new axis, without values."""
+    shape = list(steps[0].shape)
+    shape.insert(dim, count)
+    return steps[0].new_empty(shape)
+
+
+_LIBRARY.define("collect(Tensor[] steps, int dim, SymInt count, bool is_reversed) -> Tensor")
+_LIBRARY.impl("collect", _collected, "CompositeExplicitAutograd")
+torch.library.register_fake("modelarchive::collect", _collected, lib=_LIBRARY)
+#: Puts together what the steps gave, on a new axis.
+COLLECT: Final = torch.ops.modelarchive.collect.default
+
+
+class _Ranges(type):
+    """``range``, but for what a call with a size gives."""
+
+    over: Callable[..., Any]
+
+    def __call__(cls, *bounds: Any) -> Any:
+        return cls.over(*bounds)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, range | _Range)
+
+
+class Loops:
+    """The loops of a forward.
+
+    Attributes:
+        is_on: Whether they run a few steps, in the place of as many as the size is on the example.
+        found: Number of a loop -> how many steps it has.
+        range: What stands for Python's.
+    """
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.range = _Ranges("range", (), {"over": self.over})
+        self.found: dict[int, Any] = {}
+        #: The number and the step of each loop that runs.
+        self.active: list[list[int]] = []
+
+    def begin(self) -> None:
+        """Forget the loops of another run."""
+        self.found, self.active = {}, []
+
+    def over(self, *bounds: Any) -> Any:
+        """What ``range`` gives, which takes sizes that have no number."""
+        if not self.is_on or not any(isinstance(each, torch.SymInt) for each in bounds):
+            return range(*bounds)
+        start, stop, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+        return _Range(self, start, (stop - start) * step, step) if step in (1, -1) else range(*bounds)
+
+    def through(self, count: Any, item: Callable[[int], Any]) -> Iterator[Any]:
+        """The first items of a loop of `count` steps."""
+        number = len(self.found) + 1
+        self.found[number] = count
+        here = [number, 0]
+        self.active.append(here)
+        try:
+            for step in range(STEPS):
+                here[1] = step
+                yield item(step)
+        finally:
+            self.active[:] = [each for each in self.active if each is not here]
+
+    def is_long(self, count: Any) -> bool:
+        """Whether a loop has no number of steps, and on the example as many as are run."""
+        return isinstance(count, torch.SymInt) and count.node.hint is not None and count.node.hint >= STEPS
+
+    def methods(self) -> Iterator[tuple[type, str, Callable[..., Any]]]:
+        """What marks the calls of an export: (class, method, what is called in its place, and given it)."""
+
+        def create_node(tracer: Any, create: Callable[..., torch.fx.Node], *given: Any, **named: Any) -> torch.fx.Node:
+            node = create(tracer, *given, **named)
+            if self.active and node.op == "call_function":
+                marks = "".join(f"\n  in step {step} of loop {number}" for number, step in self.active)
+                node.meta["stack_trace"] = f"{node.meta.get('stack_trace') or ''}{marks}"
+            return node
+
+        if self.is_on:
+            yield proxy_tensor._ModuleStackTracer, "create_node", create_node
+
+    def collecting(self) -> contextlib.AbstractContextManager[Any]:
+        """While a forward runs: what is put together of the results of all steps has the size of the loop."""
+        return _Collecting(self) if self.is_on else contextlib.nullcontext()
+
+
+def marks_of(node: torch.fx.Node) -> tuple[tuple[int, int], ...]:
+    """The number and the step of each loop that a call was made in, the outermost first."""
+    return tuple((int(loop), int(step)) for step, loop in _MARK.findall(node.meta.get("stack_trace") or ""))
+
+
+def unmarked(trace: str | None) -> str:
+    """A node's trace without those marks."""
+    return _MARK.sub("", trace or "")
+
+
+class _Range:
+    """A ``range`` of so many steps."""
+
+    def __init__(self, loops: Loops, start: Any, count: Any, step: int) -> None:
+        self._loops, self._start, self._count, self._step = loops, start, count, step
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._loops.is_long(self._count):
+            return iter(range(self._start, self._start + self._count * self._step, self._step))
+        return self._loops.through(self._count, lambda at: self._start + at * self._step)
+
+    def __reversed__(self) -> Iterator[Any]:
+        last = self._start + (self._count - 1) * self._step
+        return iter(_Range(self._loops, last, self._count, -self._step))
+
+    def __len__(self) -> int:
+        return int(self._count)
+
+
+class _Rows(Sequence[Any]):
+    """The parts of a tensor along an axis of a size that has no number.
+
+    Attributes:
+        steps: The size.
+    """
+
+    def __init__(self, loops: Loops, x: torch.Tensor, dim: int) -> None:
+        self._loops, self._x, self._dim = loops, x, dim
+        self.steps = x.shape[dim]
+
+    def __len__(self) -> int:
+        return int(self.steps)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            raise TypeError("some of the parts of an axis that has no size yet")
+        return self._x.select(self._dim, at)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._loops.through(self.steps, self.__getitem__)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._loops.through(self.steps, lambda at: self[self.steps - 1 - at])
+
+
+class _Collecting(TorchFunctionMode):
+    """Knows in which step tensors were made."""
+
+    def __init__(self, loops: Loops) -> None:
+        super().__init__()
+        self._loops = loops
+        self._made: dict[int, tuple[Any, tuple[int, int]]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Run a function of PyTorch."""
+        kwargs = kwargs or {}
+        if func in _STACKING or func in _JOINING:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+            found = self._put_together(args[0], dim, is_new=func in _STACKING) if args else None
+            if found is not None:
+                return found
+        if func in _TAKING_APART:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+            if self._loops.is_long(args[0].shape[dim]):
+                return _Rows(self._loops, args[0], dim % args[0].ndim)
+        found = func(*args, **kwargs)
+        if self._loops.active:
+            number, step = self._loops.active[0]
+            for each in found if isinstance(found, tuple | list) else [found]:
+                if isinstance(each, torch.Tensor):
+                    self._made[id(each)] = weakref.ref(each), (number, step)
+        return found
+
+    def _step(self, tensor: Any) -> tuple[int, int] | None:
+        """The loop and the step that a tensor was made in."""
+        known, place = self._made.get(id(tensor), (None, None))
+        return place if known is not None and known() is tensor else None
+
+    def _put_together(self, several: Any, dim: int, *, is_new: bool) -> torch.Tensor | None:
+        """Tensors on an axis, among them the results of all steps of a loop; None: there are none."""
+        if not isinstance(several, tuple | list) or len(several) < STEPS:
+            return None
+        steps = [self._step(each) for each in several]
+        for at in range(len(several) - STEPS + 1):
+            some = steps[at : at + STEPS]
+            first = some[0] or some[-1]
+            if first is None or first[0] in [number for number, _ in self._loops.active]:
+                continue
+            ascending = [(first[0], step) for step in range(STEPS)]
+            if some not in (ascending, ascending[::-1]):
+                continue
+            rows = list(several[at : at + STEPS])
+            dim %= rows[0].ndim + is_new
+            is_reversed = some != ascending
+            rows = rows[::-1] if is_reversed else rows
+            whole = COLLECT(rows, dim, self._loops.found[first[0]], is_reversed)
+            parts = [whole if is_new else whole.flatten(dim, dim + 1)]
+            before, behind = several[:at], several[at + STEPS :]
+            join = torch.stack if is_new else torch.cat
+            parts = [*([join(before, dim)] if before else []), *parts, *([join(behind, dim)] if behind else [])]
+            return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+        return None

@@ -1,0 +1,288 @@
+"""The first steps of a loop in a program, as one call that stands for all of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+import sympy  # type: ignore[import-untyped, unused-ignore]
+import torch
+import torch.fx
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from modelarchive.exchange.torch.lifting import CHECKS, word
+from modelarchive.exchange.torch.lines_of_code import line_of_call
+from modelarchive.exchange.torch.looping import COLLECT, STEPS, marks_of
+from modelarchive.exchange.torch.reasons import OfValues
+from modelarchive.exchange.torch.rolled import Rolled
+from modelarchive.exchange.torch.steps import Row, Step, alike, expression_of
+
+#: The end of an axis, whatever its size is.
+_END: Final = 2**63 - 1
+#: What may be given the number of a step as an array.
+_COUNTING: Final = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor, torch.ops.aten.mul.Tensor,
+                    torch.ops.aten.div.Tensor)  # fmt: skip
+
+
+#: Sizes, and what is calculated of them: a step takes it as it is.
+_NUMBERS: Final = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
+
+
+def roll(graph: torch.fx.Graph, loops: Mapping[int, Any]) -> None:
+    """Put one call in the place of each loop's steps.
+
+    Raises:
+        OfValues: The steps do different things.
+    """
+    _simplify(graph)
+    for number, count in loops.items():
+        _Loop(graph, number, count).roll()
+    for node in list(graph.nodes):
+        if node.target is COLLECT:
+            raise OfValues(f"it puts together what several loops gave{line_of_call(node)}")
+    graph.lint()
+
+
+# ------------------------------------------------------------------ what stands in the way
+
+
+def _simplify(graph: torch.fx.Graph) -> None:
+    """Leave out what is the whole of an axis, and copies: writing into one step's place is one call then."""
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        name, args = word(node), node.args
+        if name == "slice" and _is_whole(args[2:]):
+            node.replace_all_uses_with(args[0])
+        elif (name == "slice_scatter" and _is_whole(args[3:])) or (name == "copy" and alike(args[0], args[1])):
+            node.replace_all_uses_with(args[1])
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and not node.users and marks_of(node):
+            graph.erase_node(node)
+
+
+def _is_whole(bounds: Sequence[Any]) -> bool:
+    start, end, step = (*bounds, None, None, None)[:3]
+    return start in (None, 0) and (end is None or (type(end) is int and end >= _END)) and step in (None, 1)
+
+
+# ------------------------------------------------------------------ what a step is given
+
+
+class _OtherError(Exception):
+    """Steps do different things."""
+
+
+def _differing(node: Node) -> _OtherError:
+    return _OtherError(f"the steps of a loop of any length do different things{line_of_call(node)}")
+
+
+@dataclass
+class _Loop:
+    """One loop of a program."""
+
+    graph: torch.fx.Graph
+    number: int
+    count: Any
+    rows: list[Row] = field(default_factory=list)
+
+    def roll(self) -> None:
+        """Put one call in the place of its steps."""
+        steps = self._steps()
+        if not any(steps):
+            return
+        self._lift_out(steps)
+        skipped = 0
+        try:
+            self.rows = self._aligned(steps)
+        except _OtherError:
+            skipped = 1  # the first step often makes what the others are given
+            try:
+                self.rows = self._aligned(steps[1:])
+            except _OtherError as error:
+                raise OfValues(str(error)) from None
+        Rolled(self.graph, self.number, self.rows, self.count - skipped, skipped).make()
+
+    def _steps(self) -> list[list[Node]]:
+        found: list[list[Node]] = [[] for _ in range(STEPS)]
+        beside: dict[int, set[int]] = {}
+        for node in list(self.graph.nodes):
+            marks = marks_of(node)
+            own = next((step for loop, step in marks if loop == self.number), None)
+            if own is None or isinstance(node.meta.get("val"), _NUMBERS):
+                continue
+            if word(node).startswith(CHECKS):
+                self.graph.erase_node(node)
+                continue
+            found[own].append(node)
+            for loop, _ in marks:
+                beside.setdefault(loop, set()).add(own)
+        # One that goes on beside this one (``zip``) is there in several of its steps, one inside of it begins anew.
+        if any(len(each) == 1 for each in beside.values()) and len(beside) > 1:
+            what = "it goes through a loop of any length inside of another"
+            raise OfValues(f"{what}{line_of_call(next(iter(found[0]), found[-1][-1]))}")
+        return found
+
+    def _lift_out(self, steps: list[list[Node]]) -> None:
+        """What does not depend on the step stands before the loop, once."""
+        inside = {node for step in steps for node in step}
+        while True:
+            same: dict[Any, dict[int, Node]] = {}
+            for at, step in enumerate(steps):
+                for node in step:
+                    if inside.isdisjoint(node.all_input_nodes):
+                        same.setdefault((node.target, repr(node.args), repr(node.kwargs)), {}).setdefault(at, node)
+            found = [each for each in same.values() if each.keys() >= set(range(1, STEPS))]
+            if not found:
+                return
+            for each in found:
+                first, *others = (each[at] for at in sorted(each))
+                for node in others:
+                    node.replace_all_uses_with(first)
+                    self.graph.erase_node(node)
+                for step in steps:
+                    step[:] = [node for node in step if node not in each.values()]
+                inside.difference_update(each.values())
+
+    def _aligned(self, steps: list[list[Node]]) -> list[Row]:
+        """The calls of the steps side by side.
+
+        Raises:
+            _OtherError: They do different things.
+        """
+        *steps, last = steps
+        for nodes in zip(*steps, strict=False):
+            if len({node.target for node in nodes}) > 1:
+                raise _differing(nodes[-1])
+        if len({len(step) for step in steps}) > 1:
+            raise _differing(max(steps, key=len)[-1])
+        rows = [Row(list(nodes)) for nodes in zip(*steps, strict=True)]
+        places = {node: (step, at) for at, row in enumerate(rows) for step, node in enumerate(row.nodes)}
+        for row in rows:
+            row.args = self._merged([each.args for each in row.nodes], places, row)
+            row.kwargs = self._merged([dict(each.kwargs) for each in row.nodes], places, row)
+            row.form = self._form(row, places)
+        self._match(rows, last, len(steps))
+        self._check_states(rows)
+        return rows
+
+    def _match(self, rows: Sequence[Row], last: Sequence[Node], step: int) -> None:
+        """Find what the calls of the last step are, in which those are left out that no step needs after it.
+
+        Raises:
+            _OtherError: It does something else.
+        """
+        found: dict[Node, int] = {}
+
+        def fits(form: Any, value: Any) -> bool:
+            if isinstance(form, dict):
+                return all(fits(each, value[key]) for key, each in form.items())
+            if isinstance(form, list) and isinstance(value, tuple | list):
+                return len(form) == len(value) and all(map(fits, form, value))
+            if isinstance(form, Step.Inside):
+                return found.get(value) == form.at
+            if isinstance(form, Step.Carried):
+                return value is rows[form.at].nodes[-1]
+            if isinstance(form, Step.Counted):
+                other = expression_of(value)
+                return other is not None and sympy.simplify(form.first + form.by * step - other) == 0
+            return type(form) is type(value) and bool(form == value)
+
+        for node in last:
+            each = next(
+                (
+                    (at, row)
+                    for at, row in enumerate(rows)
+                    if row.last is None and row.nodes[0].target is node.target
+                    if fits(row.args, node.args) and fits(row.kwargs, dict(node.kwargs))
+                ),
+                None,
+            )
+            if each is None:
+                raise _differing(node)
+            at, row = each
+            row.last, found[node] = node, at
+
+    def _merged(self, values: Sequence[Any], places: Mapping[Node, tuple[int, int]], row: Row) -> Any:
+        """What an argument is at all steps."""
+        first = values[0]
+        if isinstance(first, dict):
+            return {key: self._merged([each[key] for each in values], places, row) for key in first}
+        if isinstance(first, tuple | list) and all(
+            isinstance(each, tuple | list) and len(each) == len(first) for each in values
+        ):
+            return [self._merged(each, places, row) for each in zip(*values, strict=True)]
+        if all(isinstance(each, Node) for each in values):
+            where = [places.get(each) for each in values]
+            if len({each[1] for each in where if each}) == 1:
+                at = next(each[1] for each in where if each)
+                if [each and each[0] for each in where] == list(range(len(values))):
+                    return Step.Inside(at)
+                if where[0] is None and [each and each[0] for each in where[1:]] == list(range(len(values) - 1)):
+                    return Step.Carried(at, first)
+            elif len(set(values)) == 1:
+                return first
+        elif all(type(each) is type(first) and each == first for each in values):
+            return first
+        counted = self._counted(values)
+        if counted is None:
+            raise _differing(row.nodes[-1])
+        return counted
+
+    @staticmethod
+    def _counted(values: Sequence[Any]) -> Any:
+        found = [expression_of(each) for each in values]
+        if any(each is None for each in found):
+            return None
+        gaps = {sympy.simplify(two - one) for one, two in pairwise(found)}
+        gap = gaps.pop() if len(gaps) == 1 else None
+        if gap is None or not gap.is_Integer:
+            return None
+        return Step.Counted(found[0], int(gap)) if gap else values[0]
+
+    def _form(self, row: Row, places: Mapping[Node, tuple[int, int]]) -> Any:
+        """What a call is that takes, or writes, another element at each step; None: a call like any other."""
+        name, args = word(row.nodes[0]), row.args
+        if name == "select" and isinstance(args[2], Step.Counted) and isinstance(args[0], Node):
+            return Step.Element(args[0], args[1] % args[0].meta["val"].ndim, args[2].first, args[2].by)
+        if name == "slice" and isinstance(args[0], Node) and len(args) >= 4 and _is_one(args[2], args[3]):
+            return Step.Element(args[0], args[1] % args[0].meta["val"].ndim, args[2].first, args[2].by, keeps=True)
+        scatters = name == "select_scatter" and isinstance(args[3], Step.Counted)
+        if scatters or (name == "slice_scatter" and len(args) >= 5 and _is_one(args[3], args[4])):
+            own = places[row.nodes[0]][1]
+            readers = {places[user][1] for node in row.nodes[:-1] for user in node.users if user in places}
+            if isinstance(args[0], Step.Carried) and args[0].at == own and readers <= {own}:
+                dim = args[2] % args[0].first.meta["val"].ndim
+                return Step.Written(args[0].first, args[1], dim, args[3].first, args[3].by, keeps=not scatters)
+        if any(isinstance(each, Step.Counted) for each in pytree.tree_leaves(args)):
+            if row.nodes[0].target not in _COUNTING:
+                raise _OtherError(f"a loop of any length calculates with the number of its step in a way that is not "
+                                  f"known{line_of_call(row.nodes[0])}")  # fmt: skip
+        elif any(isinstance(each, Step.Counted) for each in pytree.tree_leaves(row.kwargs)):
+            raise _OtherError(f"a loop of any length calculates with its step{line_of_call(row.nodes[0])}")
+        return None
+
+    @staticmethod
+    def _check_states(rows: Sequence[Row]) -> None:
+        """Refuse what is handed on in another shape or dtype than at first."""
+        firsts: dict[int, Node] = {}
+        for row in rows:
+            for each in () if isinstance(row.form, Step.Written) else pytree.tree_leaves((row.args, row.kwargs)):
+                if isinstance(each, Step.Carried):
+                    if not alike(each.first, rows[each.at].nodes[-1]):
+                        raise _OtherError(
+                            f"what a loop of any length hands on is of another shape or dtype than at first"
+                            f"{line_of_call(rows[each.at].nodes[-1])}"
+                        )
+                    if firsts.setdefault(each.at, each.first) is not each.first:
+                        raise _OtherError(f"a loop hands on two arrays as one{line_of_call(row.nodes[-1])}")
+
+
+def _is_one(start: Any, end: Any) -> bool:
+    """Whether two places are one apart at all steps."""
+    if not isinstance(start, Step.Counted) or not isinstance(end, Step.Counted) or start.by != end.by:
+        return False
+    return bool(sympy.simplify(end.first - start.first) == 1)
