@@ -18,6 +18,9 @@ import torch.fx
 from torch.fx.experimental import proxy_tensor
 from torch.overrides import TorchFunctionMode
 
+from modelarchive.exchange.torch.lines_of_code import line_here
+from modelarchive.exchange.torch.reasons import OfValues
+
 #: Steps of a loop that are run. The first may be another one than those after it, of which three show what changes, and
 #: what the last one hands on is used by none.
 STEPS: Final = 5
@@ -27,6 +30,7 @@ _MARK: Final = re.compile(r"\n  in step (\d+) of loop (\d+)")
 _STACKING: Final = frozenset({torch.stack})
 _JOINING: Final = frozenset({torch.cat, torch.concat, torch.concatenate})
 _TAKING_APART: Final = frozenset({torch.unbind, torch.Tensor.unbind})
+_SPLITTING: Final = frozenset({torch.split, torch.Tensor.split})
 
 _LIBRARY: Final = torch.library.Library("modelarchive", "FRAGMENT")
 
@@ -45,16 +49,17 @@ torch.library.register_fake("modelarchive::collect", _collected, lib=_LIBRARY)
 COLLECT: Final = torch.ops.modelarchive.collect.default
 
 
-class _Ranges(type):
-    """``range``, but for what a call with a size gives."""
+class _StandIn(type):
+    """A type of Python's, but for what a call gives."""
 
-    over: Callable[..., Any]
+    call: Callable[..., Any]
+    types: Any
 
-    def __call__(cls, *bounds: Any) -> Any:
-        return cls.over(*bounds)
+    def __call__(cls, *given: Any, **named: Any) -> Any:
+        return cls.call(*given, **named)
 
     def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, range | _Range)
+        return isinstance(value, cls.types)
 
 
 class Loops:
@@ -63,12 +68,15 @@ class Loops:
     Attributes:
         is_on: Whether they run a few steps, in the place of as many as the size is on the example.
         found: Number of a loop -> how many steps it has.
-        range: What stands for Python's.
+        builtins: Name of a type of Python's -> what stands for it.
     """
 
     def __init__(self) -> None:
         self.is_on = False
-        self.range = _Ranges("range", (), {"over": self.over})
+        self.builtins: Mapping[str, Any] = {
+            "range": _StandIn("range", (), {"call": self.over, "types": range | _Range}),
+            "enumerate": _StandIn("enumerate", (), {"call": staticmethod(_enumerated), "types": enumerate}),
+        }
         self.found: dict[int, Any] = {}
         #: The number and the step of each loop that runs.
         self.active: list[list[int]] = []
@@ -129,6 +137,42 @@ def unmarked(trace: str | None) -> str:
     return _MARK.sub("", trace or "")
 
 
+def _compared(name: str) -> Callable[..., Any]:
+    of_number = getattr(int, name)
+
+    def method(self: Any, other: Any) -> Any:
+        # What is done from a step on that is not run would be seen by no comparison of shorter sequences.
+        if isinstance(other, int) and not isinstance(other, _Number) and abs(other) >= STEPS:
+            raise OfValues(f"a loop of any length decides by the number of its step, by {other}{line_here()}")
+        return of_number(self, other)
+
+    return method
+
+
+def _calculated(name: str) -> Callable[..., Any]:
+    of_number = getattr(int, name)
+
+    def method(self: Any, other: Any) -> Any:
+        return _numbered(of_number(self, other))
+
+    return method
+
+
+class _Number(int):
+    """The number of a step, which nothing is decided by but whether it is one of the first."""
+
+    __eq__, __ne__ = _compared("__eq__"), _compared("__ne__")
+    __lt__, __le__, __gt__, __ge__ = map(_compared, ("__lt__", "__le__", "__gt__", "__ge__"))
+    __mod__, __floordiv__ = _compared("__mod__"), _compared("__floordiv__")
+    __add__, __radd__, __sub__ = map(_calculated, ("__add__", "__radd__", "__sub__"))
+    __mul__, __rmul__ = _calculated("__mul__"), _calculated("__rmul__")
+    __hash__ = int.__hash__
+
+
+def _numbered(number: Any) -> Any:
+    return _Number(number) if type(number) is int else number
+
+
 class _Range:
     """A ``range`` of so many steps."""
 
@@ -138,7 +182,7 @@ class _Range:
     def __iter__(self) -> Iterator[Any]:
         if not self._loops.is_long(self._count):
             return iter(range(self._start, self._start + self._count * self._step, self._step))
-        return self._loops.through(self._count, lambda at: self._start + at * self._step)
+        return self._loops.through(self._count, lambda at: _numbered(self._start + at * self._step))
 
     def __reversed__(self) -> Iterator[Any]:
         last = self._start + (self._count - 1) * self._step
@@ -148,6 +192,11 @@ class _Range:
         return int(self._count)
 
 
+def _enumerated(items: Any, start: int = 0) -> Iterator[tuple[int, Any]]:
+    found = enumerate(items, start)
+    return ((_numbered(at), each) for at, each in found) if isinstance(items, _Range | _Rows) else found
+
+
 class _Rows(Sequence[Any]):
     """The parts of a tensor along an axis of a size that has no number.
 
@@ -155,8 +204,8 @@ class _Rows(Sequence[Any]):
         steps: The size.
     """
 
-    def __init__(self, loops: Loops, x: torch.Tensor, dim: int) -> None:
-        self._loops, self._x, self._dim = loops, x, dim
+    def __init__(self, loops: Loops, x: torch.Tensor, dim: int, *, keeps: bool = False) -> None:
+        self._loops, self._x, self._dim, self._keeps = loops, x, dim, keeps
         self.steps = x.shape[dim]
 
     def __len__(self) -> int:
@@ -165,7 +214,7 @@ class _Rows(Sequence[Any]):
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             raise TypeError("some of the parts of an axis that has no size yet")
-        return self._x.select(self._dim, at)
+        return self._x.narrow(self._dim, at, 1) if self._keeps else self._x.select(self._dim, at)
 
     def __iter__(self) -> Iterator[Any]:
         return self._loops.through(self.steps, self.__getitem__)
@@ -194,6 +243,10 @@ class _Collecting(TorchFunctionMode):
             dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
             if self._loops.is_long(args[0].shape[dim]):
                 return _Rows(self._loops, args[0], dim % args[0].ndim)
+        if func in _SPLITTING and len(args) > 1 and type(args[1]) is int and args[1] == 1:
+            dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
+            if self._loops.is_long(args[0].shape[dim]):
+                return _Rows(self._loops, args[0], dim % args[0].ndim, keeps=True)
         found = func(*args, **kwargs)
         if self._loops.active:
             number, step = self._loops.active[0]

@@ -51,7 +51,7 @@ def ordinary_python(network: torch.nn.Module, numbers: Numbers, loops: Loops) ->
     changed = [*_METHODS, *_asking(code, numbers), *loops.methods()]
     methods = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     remembering = list(_remembering(network))
-    builtins = {**BUILTINS, "range": loops.range, **(TYPES if numbers.are_sizes else {})}
+    builtins = {**BUILTINS, **loops.builtins, **(TYPES if numbers.are_sizes else {})}
     try:
         for (owner, name, method), (_, _, other_method) in zip(methods, changed, strict=True):
             setattr(owner, name, functools.partialmethod(other_method, method))

@@ -73,6 +73,17 @@ class Parts(Base):
         return torch.cat(found, dim=1)
 
 
+class Pieces(Base):
+    """Pieces of size 1 along the axis, and a first step that is another one."""
+
+    def forward(self, x):
+        found, state = [], self.out.bias
+        for step, each in enumerate(torch.split(x, 1, dim=1)):
+            state = torch.relu(state + each[:, 0]) if step == 0 else torch.tanh(state + each[:, 0])
+            found.append(state)
+        return torch.stack(found, dim=1)
+
+
 class Layers(Base):
     """Lists from layer to layer; what is added up; a number of the step; a row of a table."""
 
@@ -135,6 +146,7 @@ NETWORKS = {
     "written": (Written, [SEQUENCE]),
     "backwards": (Backwards, [SEQUENCE]),
     "parts": (Parts, [SEQUENCE, ["batch", "length", 1]]),
+    "pieces": (Pieces, [SEQUENCE]),
     "layers": (Layers, [SEQUENCE]),
     "attends": (Attends, [SEQUENCE]),
     "images": (Images, [["batch", "length", 2, 4, 4]]),
@@ -173,7 +185,7 @@ def test_loops_of_any_length(name: str, tmp_path) -> None:
         of_numpy = network(*(each.numpy() for each in given))
         named = {f"x{at}": each.numpy() for at, each in enumerate(given)}
         # ONNX Runtime refuses a Scan of no steps, which is left where the first stands before it.
-        has_steps = length > 1 or name not in ("stacked", "written")
+        has_steps = length > 1 or name not in ("stacked", "written", "pieces")
         of_onnx = session.run(None, named) if has_steps else of_numpy if isinstance(of_numpy, tuple) else [of_numpy]
         several = [each if isinstance(each, tuple | list) else (each,) for each in (expected, of_torch, of_numpy)]
         for one, *others in zip(*several, of_onnx, strict=True):
@@ -190,6 +202,18 @@ class Sometimes(Base):
         for step in range(x.shape[1]):
             state = self.cell(x[:, step], state)
             if step > 20:
+                state = state * 2
+        return state
+
+
+class Later(Base):
+    """Does something else from a step on that no sequence is compared at."""
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), STATE)
+        for step, each in enumerate(x.unbind(1)):
+            state = self.cell(each, state)
+            if (step + 1) % 1000 == 0:
                 state = state * 2
         return state
 
@@ -220,7 +244,8 @@ class Remembers(Base):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Sometimes, "differs|depends|decides"),
+        (Sometimes, "decides by the number of its step, by 20"),
+        (Later, "decides by the number of its step, by 1000"),
         (Turns, "steps of a loop of any length do different things"),
         (Remembers, "steps of a loop of any length do different things"),
     ],
