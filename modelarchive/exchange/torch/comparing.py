@@ -177,7 +177,6 @@ class Comparison:
             return False
         with np.errstate(invalid="ignore"):
             is_rounding = np.abs(one - expected) <= _AS_FAR * found.by
-            print(np.abs(one - expected), found.by)
         what = "on the last bits of numbers (a rounding, a choice among near equals, what cancels out)"
         if (found.stays | is_rounding).mean() < _STEADY:
             problem = f"output {number} hangs {what}: what was read cannot be compared with the module"
