@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from modelarchive.architecture.vocabulary import children_of
 from modelarchive.errors import ConversionError
 from modelarchive.exchange.drawing import Description, Ref, Report
 from modelarchive.exchange.keras.drawing import HELD, UNSUPPORTED, Known, LayerBuilder, Made
@@ -207,9 +208,7 @@ class Importer:
 
 def children(block: Description) -> list[tuple[str, Description]]:
     """The blocks inside of a container, by name."""
-    if block["kind"] == "Sequential":
-        return [(each["name"], each["block"]) for each in block["children"]]
-    return [(each["name"], each["block"]) for each in block.get("nodes", ()) if "block" in each]
+    return [(each["name"], each["block"]) for each in children_of(block) if "block" in each]
 
 
 def leaves(value: Any) -> list[Any]:

@@ -31,6 +31,8 @@ _STACKING: Final = frozenset({torch.stack})
 _JOINING: Final = frozenset({torch.cat, torch.concat, torch.concatenate})
 _TAKING_APART: Final = frozenset({torch.unbind, torch.Tensor.unbind})
 _SPLITTING: Final = frozenset({torch.split, torch.Tensor.split})
+#: Arguments of these, with an axis among them.
+_OF_SPLIT: Final = 3
 
 _LIBRARY: Final = torch.library.Library("modelarchive", "FRAGMENT")
 
@@ -234,19 +236,17 @@ class _Collecting(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch."""
         kwargs = kwargs or {}
+        row = (*args, *kwargs.values())
+        dim = kwargs.get("dim", kwargs.get("axis", args[-1] if len(args) > 1 else 0))
         if func in _STACKING or func in _JOINING:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-            found = self._put_together(args[0], dim, is_new=func in _STACKING) if args else None
-            if found is not None:
-                return found
-        if func in _TAKING_APART:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-            if self._loops.is_long(args[0].shape[dim]):
-                return _Rows(self._loops, args[0], dim % args[0].ndim)
-        if func in _SPLITTING and len(args) > 1 and type(args[1]) is int and args[1] == 1:
-            dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
-            if self._loops.is_long(args[0].shape[dim]):
-                return _Rows(self._loops, args[0], dim % args[0].ndim, keeps=True)
+            whole = self._put_together(row[0], dim, is_new=func in _STACKING)
+            if whole is not None:
+                return whole
+        is_split = func in _SPLITTING and type(row[1]) is int and row[1] == 1
+        if func in _TAKING_APART or is_split:
+            dim = 0 if is_split and len(row) < _OF_SPLIT else dim
+            if self._loops.is_long(row[0].shape[dim]):
+                return _Rows(self._loops, row[0], dim % row[0].ndim, keeps=is_split)
         found = func(*args, **kwargs)
         if self._loops.active:
             number, step = self._loops.active[0]

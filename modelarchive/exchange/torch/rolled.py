@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
@@ -16,9 +17,6 @@ from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.looping import COLLECT, marks_of, unmarked
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.steps import SCAN, Body, Row, Step, alike, expression_of
-
-#: The end of an axis, whatever its size is.
-_END: Final = 2**63 - 1
 
 
 class Rolled:
@@ -326,7 +324,7 @@ class Rolled:
             args = (form.first, dim, 0, self._number(low))
             parts.insert(0, self._called(torch.ops.aten.slice.Tensor, args, self._resized(value, dim, low)))
         if sympy.simplify(high - size) != 0:
-            args = (form.first, dim, self._number(high), _END)
+            args = (form.first, dim, self._number(high), sys.maxsize)
             parts.append(self._called(torch.ops.aten.slice.Tensor, args, self._resized(value, dim, size - high)))
         return found if len(parts) == 1 else self._called(torch.ops.aten.cat.default, (parts, dim), value)
 

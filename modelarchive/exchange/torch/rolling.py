@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,8 +21,6 @@ from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.rolled import Rolled
 from modelarchive.exchange.torch.steps import Row, Step, alike, expression_of
 
-#: The end of an axis, whatever its size is.
-_END: Final = 2**63 - 1
 #: What may be given the number of a step as an array.
 _COUNTING: Final = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor, torch.ops.aten.mul.Tensor,
                     torch.ops.aten.div.Tensor)  # fmt: skip
@@ -66,7 +65,7 @@ def _simplify(graph: torch.fx.Graph) -> None:
 
 def _is_whole(bounds: Sequence[Any]) -> bool:
     start, end, step = (*bounds, None, None, None)[:3]
-    return start in (None, 0) and (end is None or (type(end) is int and end >= _END)) and step in (None, 1)
+    return start in (None, 0) and (end is None or (type(end) is int and end >= sys.maxsize)) and step in (None, 1)
 
 
 # ------------------------------------------------------------------ what a step is given

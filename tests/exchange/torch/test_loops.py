@@ -80,8 +80,8 @@ class Pieces(Base):
         found, state = [], self.out.bias
         for step, each in enumerate(torch.split(x, 1, dim=1)):
             state = torch.relu(state + each[:, 0]) if step == 0 else torch.tanh(state + each[:, 0])
-            found.append(state)
-        return torch.stack(found, dim=1)
+            found.append(state.unsqueeze(1))
+        return torch.cat(tensors=found, axis=1)
 
 
 class Layers(Base):
