@@ -1,8 +1,9 @@
-"""The threads of BLAS, which stand still while the threads of a forward pass share its work."""
+"""BLAS, and its threads, which stand still while the threads of a forward pass share its work."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ def _libraries() -> tuple[list[Any], list[Any]]:
         of_thread = library.internal_api == "mkl" or getattr(library, "threading_layer", None) == "openmp"
         (thread if of_thread else process).append(library)
     return process, thread
+
+
+def openblas() -> list[Any]:
+    """The OpenBLAS libraries that are loaded, as :mod:`ctypes` has them."""
+    return [each.dynlib for each in itertools.chain(*_libraries()) if each.internal_api == "openblas"]
 
 
 def _set(library: Any, number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from modelarchive.ops.accumulating import by_accumulating, layout_of
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.lines import by_lines, lines_add_less
 from modelarchive.ops.precision import float_dtype, rounded, widened
@@ -217,6 +218,10 @@ def _correlate(
         _pointwise(x, matrix, out, epilogue)
     elif groups == 1 and all(step == 1 for step in strides) and adds_less(weight.shape, sizes):
         by_taps(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
+    elif laid := layout_of(
+        weight.shape, tuple(strides), padding, tuple(dilation), sizes, width=x.shape[-1], images=len(x)
+    ):
+        by_accumulating(x, weight, out, groups, laid, epilogue, alone=_work(matrix, out) < WORTH)
     elif all(step == 1 for step in strides) and lines_add_less(weight.shape, groups, tuple(dilation), x.shape, sizes):
         by_lines(x, weight, out, padding, tuple(dilation), epilogue, alone=_work(matrix, out) < WORTH)
     else:

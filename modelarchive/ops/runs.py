@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,28 +99,23 @@ class Runs:
         return inside, taken
 
 
-class Columns:
-    """The memory in which one thread gathers columns; what it looks like is found once.
+class Planes:
+    """The memory in which one thread lays out images; what it looks like is found once.
 
     Args:
         runs: The layout.
-        channels: How many channels a group has.
-        groups: How many groups at most are laid out at a time.
-        rows: From how many places along the first axis at most columns are made at a time.
-        piece: How many of them are one piece: the columns are cut into pieces of one length.
+        channels: How many channels at most are laid out at a time.
+        most: How many elements a run has at most.
         dtype: The dtype.
     """
 
-    def __init__(self, runs: Runs, channels: int, groups: int, rows: int, piece: int, dtype: np.dtype[Any]) -> None:
-        self._runs, self._piece, self._channels = runs, piece, channels
+    def __init__(self, runs: Runs, channels: int, most: int, dtype: np.dtype[Any]) -> None:
+        self._runs = runs
         # A run may begin before its phase and end after it.
         self._lead = max(0, -min(each.first for each in runs.lattices))
         beyond = sum(runs.kernel) * max(max(each.apart[1:], default=0) for each in runs.lattices)
-        most = -(-rows // piece) * piece * runs.row
-        self._planes = np.zeros(self._lead + groups * channels * runs.area + beyond + most, dtype)
-        self._columns = np.empty(groups * channels * math.prod(runs.kernel) * most, dtype)
+        self._planes = np.zeros(self._lead + channels * runs.area + beyond + most, dtype)
         self._filled: dict[tuple[int, int], tuple[list[Array], list[tuple[Array, Any]]]] = {}
-        self._gathered: dict[tuple[int, int, int], tuple[Array, list[tuple[Array, Array]], list[Array]]] = {}
 
     def fill(self, x: Array, start: int) -> None:
         """Lay out what the window takes of ``(channels, *spatial)`` from its place `start` along the first axis on."""
@@ -144,6 +140,45 @@ class Columns:
             outside += [part[:, : target[0].start], part[:, target[0].stop :]]
             inside.append((part[(slice(None), *target)], (slice(None), *source)))
         return [part for part in outside if part.size], inside
+
+    def taken(self, channels: int, rows: int) -> Iterator[tuple[Shape, Array]]:
+        """What each tap takes: the tap, and a view ``(channels, elements)``; of a layout that pads its rows.
+
+        Args:
+            channels: How many channels.
+            rows: For how many places along the first axis, from the first that is laid out.
+        """
+        runs, size = self._runs, self._planes.itemsize
+        for number, lattice in enumerate(runs.lattices):
+            begin = self._lead + number * math.prod(runs.plane) + lattice.first
+            places = [
+                range(taps.start, kernel, taps.step) for taps, kernel in zip(lattice.taps, runs.kernel, strict=True)
+            ]
+            for tap in itertools.product(*map(range, lattice.counts)):
+                start = begin + sum(at * by for at, by in zip(tap, lattice.apart, strict=True))
+                shape, strides = (channels, rows * runs.row), (runs.area * size, size)
+                view: Array = np.ndarray(shape, self._planes.dtype, self._planes, start * size, strides)
+                yield tuple(along[at] for along, at in zip(places, tap, strict=True)), view
+
+
+class Columns(Planes):
+    """The memory in which one thread gathers columns.
+
+    Args:
+        runs: The layout.
+        channels: How many channels a group has.
+        groups: How many groups at most are laid out at a time.
+        rows: From how many places along the first axis at most columns are made at a time.
+        piece: How many of them are one piece: the columns are cut into pieces of one length.
+        dtype: The dtype.
+    """
+
+    def __init__(self, runs: Runs, channels: int, groups: int, rows: int, piece: int, dtype: np.dtype[Any]) -> None:
+        self._piece, self._channels = piece, channels
+        most = -(-rows // piece) * piece * runs.row
+        super().__init__(runs, groups * channels, most, dtype)
+        self._columns = np.empty(groups * channels * math.prod(runs.kernel) * most, dtype)
+        self._gathered: dict[tuple[int, int, int], tuple[Array, list[tuple[Array, Array]], list[Array]]] = {}
 
     def gather(self, groups: int, start: int, rows: int) -> Array:
         """Copy what each tap takes into columns ``(groups, channels * taps, elements)``.
@@ -185,11 +220,30 @@ class Columns:
 
 
 @functools.lru_cache(maxsize=512)
-def runs_of(kernel: Shape, strides: Shape, padding: Pairs, dilation: Shape, sizes: Shape, width: int) -> Runs:
-    """The layout for a window that has `sizes` places over an image of `width` along its last axis."""
+def runs_of(
+    kernel: Shape,
+    strides: Shape,
+    padding: Pairs,
+    dilation: Shape,
+    sizes: Shape,
+    width: int,
+    *,
+    pads: bool = False,
+) -> Runs:
+    """The layout for a window that has `sizes` places over an image of `width` along its last axis.
+
+    Args:
+        kernel: How many taps the window has.
+        strides: Its strides.
+        padding: A pair (before, after) of zeros for each spatial axis.
+        dilation: How far apart taps are.
+        sizes: How many places the window has.
+        width: The last size of the image.
+        pads: Whether the rows are padded, too: then nothing is written over.
+    """
     rank = len(kernel)
-    # With one axis a row is one element, and that axis is the first and padded.
-    before = tuple(pair[0] if rank == 1 or axis < rank - 1 else 0 for axis, pair in enumerate(padding))
+    pads = pads or rank == 1  # with one axis a row is one element, and that axis is the first
+    before = tuple(pair[0] if pads or axis < rank - 1 else 0 for axis, pair in enumerate(padding))
     # Where each tap stands along each axis, from the first element that phases have on.
     places = [
         [tap * apart - pair[0] + kept for tap in range(taps)]
@@ -197,7 +251,7 @@ def runs_of(kernel: Shape, strides: Shape, padding: Pairs, dilation: Shape, size
     ]
     plane = [each[-1] // step + size for each, step, size in zip(places, strides, sizes, strict=True)]
     beside: list[tuple[int, slice]] = []
-    if rank > 1:
+    if not pads:
         step, size = strides[-1], sizes[-1]
         has = [min(size + place // step, -(-(width - place % step) // step)) for place in places[-1]]
         plane[-1] = max(size, *has)

@@ -19,6 +19,8 @@ from modelarchive.ops.registry import Array
 from modelarchive.ops.threads import share, team_size
 from modelarchive.ops.windows import Pairs, Shape
 
+#: Input channels for each output channel, from which on it does.
+NARROW: Final = 3
 #: Elements of the products made at a time, so that they stay in the cache until they are added.
 BLOCK: Final = 1 << 18
 #: Places along the last axis from which on it takes less time to add rows than to begin with them.
@@ -39,7 +41,7 @@ def adds_less(weight: Shape, sizes: Shape) -> bool:
     channels, in_channels, *kernel = weight
     results = math.prod(kernel) * channels
     at_once = min(math.prod(sizes), BLOCK // max(results, in_channels))
-    is_narrow = 2 * channels <= in_channels and sizes[-1] >= WIDTH
+    is_narrow = NARROW * channels <= in_channels and sizes[-1] >= WIDTH
     return is_narrow and in_channels * at_once >= LEAST and results * math.prod(sizes[1:]) <= 4 * BLOCK
 
 
