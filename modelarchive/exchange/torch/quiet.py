@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 import torch.backends.opt_einsum  # no part of torch by itself
+from torch.fx.experimental.symbolic_shapes import DimConstraints
 
 from modelarchive.exchange.torch.packing import padded_sequences
 from modelarchive.exchange.torch.recurrences import whole_recurrences
@@ -41,6 +42,7 @@ def quiet() -> Iterator[None]:
             whole_recurrences(),
             padded_sequences(),
             Substitutes(),
+            _unsolved_conditions(),
         ):
             warnings.simplefilter("ignore")
             yield
@@ -48,3 +50,22 @@ def quiet() -> Iterator[None]:
         torch.distributions.Distribution._validate_args, torch.backends.opt_einsum.enabled = checked, ordered
         for each, level in zip(logs, levels, strict=True):
             each.setLevel(level)
+
+
+@contextlib.contextmanager
+def _unsolved_conditions() -> Iterator[None]:
+    """Conditions on sizes that SymPy cannot solve stay conditions; PyTorch solves them to tell of them.
+
+    A pyramid of features that are halved, doubled and joined again holds for multiples of a number, say.
+    """
+    solve = DimConstraints.solve
+
+    def solved(self: DimConstraints) -> None:
+        with contextlib.suppress(NotImplementedError):
+            solve(self)
+
+    DimConstraints.solve = solved
+    try:
+        yield
+    finally:
+        DimConstraints.solve = solve

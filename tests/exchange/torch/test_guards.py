@@ -1,6 +1,9 @@
 """The sizes at which a module may do something else: one, what nothing divides, and where conditions turn."""
 
+import numpy as np
 import pytest
+
+import modelarchive
 
 torch = pytest.importorskip("torch")
 
@@ -72,3 +75,28 @@ def test_many_conditions_are_looked_at_one_by_one(monkeypatch):
     monkeypatch.setattr(module, "_holds", lambda condition, sizes: asked.append(condition) or holds(condition, sizes))
     assert list(further_tries(TRIAL, BASE, found, set())) == []
     assert len(asked) < 150 * 150
+
+
+def test_conditions_that_sympy_cannot_solve_stay(tmp_path):
+    """A pyramid: what was halved is doubled and joined, which holds for multiples of a number."""
+
+    functional, kernel = torch.nn.functional, torch.ones(3, 1, 3, 3)
+
+    def pyramid(x):
+        for _ in range(2):
+            x = functional.conv2d(x, kernel, stride=2, padding=1, groups=3)
+        levels = [functional.max_pool2d(x, 2)]
+        for _ in range(2):
+            levels.append(functional.max_pool2d(levels[-1], 2))
+        for level in levels[1::-1]:
+            levels.append(functional.interpolate(levels[-1], scale_factor=2) + level)
+        return levels[-1]
+
+    net = Of(pyramid)
+    modelarchive.save_model(tmp_path / "net.h5", net, inputs={"shape": ["n", 3, "height", "width"], "dtype": "float32"})
+    built = modelarchive.load_model(tmp_path / "net.h5")
+    for height, width in [(32, 64), (96, 32), (160, 224)]:
+        x = torch.randn(2, 3, height, width)
+        np.testing.assert_array_equal(built(x.numpy()), net(x))
+    with pytest.raises(ValueError, match="add"):
+        built(np.zeros((1, 3, 48, 64), np.float32))
