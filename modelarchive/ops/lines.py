@@ -28,8 +28,6 @@ AGAIN: Final = 4
 BLOCK: Final = 1 << 18
 #: The same at most, of all channels together.
 LARGEST: Final = 1 << 19
-#: Elements of the output that are finished together.
-TOGETHER: Final = 1 << 16
 
 
 class _Shifted:
@@ -99,10 +97,10 @@ def lines_add_less(weight: Shape, groups: int, dilation: Shape, shape: Shape, si
         return kernel[-1] * math.prod(sizes) <= BLOCK
     if len(kernel) == 1:
         return False
-    reach = (kernel[0] - 1) * dilation[0]
     if is_each:
-        copied = sum(kernel) * (sizes[0] + reach)
+        copied = sum(kernel) * shape[-2]
         return copied < LESS * math.prod(kernel) * sizes[0] and copied * sizes[1] <= BLOCK
+    reach = (kernel[0] - 1) * dilation[0]
     fits = groups == 1 and kernel[0] > 1 and weight[0] <= WIDER * weight[1]
     return fits and _at_a_time(weight, dilation, shape, sizes) >= AGAIN * reach
 
@@ -146,33 +144,42 @@ def _of_each(
     x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
 ) -> None:
     channels, _, *kernel = weight.shape
-    width, size, lines = x.shape[3], math.prod(out.shape[2:]), out.shape[2] + (kernel[0] - 1) * dilation[0]
-    together = max(1, BLOCK // (sum(kernel) * lines * width))
-    several = max(1, min(TOGETHER // size, -(-channels // (2 * team_size()))) // together) * together
+    (height, width), places = x.shape[2:], out.shape[2]
+    together = max(1, min(BLOCK // (sum(kernel) * height * width), -(-channels // (2 * team_size()))))
+    # How far down in the image each row of the kernel looks, and for which rows of the output it is in the image.
+    down = [tap * dilation[0] - padding[0][0] for tap in range(kernel[0])]
+    spans = [(max(0, -by), min(places, height - by)) for by in down]
+    # Where there is one that is in the image for all of them, the others are added to what it gives.
+    whole = next((tap for tap, span in enumerate(spans) if span == (0, places)), None)
+    is_made_there = kernel[0] == 1 and places == height
 
     def begin() -> Callable[[tuple[int, int]], None]:
-        shifted = _Shifted(together, lines, width, kernel[1], dilation[1], padding[1][0], x.dtype)
-        product = np.empty((together, kernel[0] if kernel[0] > 1 else 0, lines * width), x.dtype)
+        shifted = _Shifted(together, height, width, kernel[1], dilation[1], padding[1][0], x.dtype)
+        product = np.empty((together, kernel[0], 0 if is_made_there else height * width), x.dtype)
+        sums = np.empty((together, 0 if whole is not None else places * width), x.dtype)
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
-            end = min(first + several, channels)
-            for start in range(first, end, together):
-                some = slice(start, min(start + together, end))
-                count = some.stop - start
-                shifted.fill(x[image, some], padding[0][0])
-                target = out[image, some].reshape(count, size)
-                made = product[:count] if kernel[0] > 1 else target[:, None]
-                np.matmul(weight[some, 0], shifted.columns(count, lines), out=made)
-                if kernel[0] > 1:
-                    _add([made[:, tap] for tap in range(kernel[0])], dilation[0] * width, target)
-            if epilogue:
-                whole = out[image, first:end].reshape(end - first, size)
-                epilogue.part(slice(first, end)).step(2, 0)(whole, whole)
+            some = slice(first, min(first + together, channels))
+            count = some.stop - first
+            shifted.fill(x[image, some], 0)
+            target = out[image, some].reshape(count, -1)
+            made = target[:, None] if is_made_there else product[:count]
+            np.matmul(weight[some, 0], shifted.columns(count, height), out=made)
+            if whole is None:
+                total = sums[:count]
+                total.fill(0)
+            else:
+                total = made[:, whole, down[whole] * width : (down[whole] + places) * width]
+            for tap, (by, (low, high)) in enumerate(zip(down, spans, strict=True)):
+                if tap != whole and low < high:
+                    near = total[:, low * width : high * width]
+                    np.add(near, made[:, tap, (low + by) * width : (high + by) * width], out=near)
+            epilogue.part(some).step(2, 0, spoils=True)(total, target)
 
         return correlate
 
-    share(begin, itertools.product(range(len(x)), range(0, channels, several)), alone=alone)
+    share(begin, itertools.product(range(len(x)), range(0, channels, together)), alone=alone)
 
 
 def _of_all(
