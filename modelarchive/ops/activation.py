@@ -391,7 +391,7 @@ def prelu_formula(slope: Array) -> Formula:
     def formula(x: Array, out: Array) -> None:
         if is_gentle:
             # The larger of the two, for all that is steeper than the slope; twice as fast.
-            np.maximum(x, np.multiply(x, slope, out=None if out is x else out), out=out)
+            np.maximum(x, np.multiply(x, slope, out=None if np.may_share_memory(x, out) else out), out=out)
         else:
             out[...] = np.maximum(x, 0) + np.minimum(x, 0) * slope
 

@@ -166,7 +166,9 @@ def _of_each(
             target = out[image, some].reshape(count, -1)
             made = target[:, None] if is_made_there else product[:count]
             np.matmul(weight[some, 0], shifted.columns(count, height), out=made)
-            if whole is None:
+            if is_made_there:
+                total = target  # the very array: what follows is done in place
+            elif whole is None:
                 total = sums[:count]
                 total.fill(0)
             else:

@@ -56,9 +56,12 @@ def test_as_defined(
     groups = 7 if channels[1] == 1 else 1
     assert lines.lines_add_less(weight.shape, groups, dilation, x.shape, expected.shape[2:])
     monkeypatch.setattr(lines, "BLOCK", block)
+    slope = RNG.uniform(0.1, 0.9, len(weight))
     with np.errstate(invalid="ignore"):
-        lines.by_lines(x, weight, out, padding, dilation, Epilogue(summand=bias), alone=False)
-    np.testing.assert_allclose(out, expected + bias[:, None, None], rtol=1e-12, atol=1e-12)
+        lines.by_lines(x, weight, out, padding, dilation, Epilogue(summand=bias, slope=slope), alone=False)
+    expected += bias[:, None, None]
+    expected = np.where(expected > 0, expected, expected * slope[:, None, None])
+    np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +76,8 @@ def test_rows_alone(kernel: int, dilation: int, padding: Any, rank: int) -> None
     expected = by_definition(whole, weight.reshape(7, 1, 1, -1), ((0, 0), padding), (1, dilation)).reshape(x.shape)
     out = np.empty(x.shape)
     assert lines.lines_add_less(weight.shape, 7, apart, x.shape, x.shape[2:])
-    lines.by_lines(x, weight, out, pads, apart, Epilogue(), alone=False)
-    np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
+    lines.by_lines(x, weight, out, pads, apart, Epilogue(slope=np.full(1, 0.5)), alone=False)
+    np.testing.assert_allclose(out, np.where(expected > 0, expected, expected / 2), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
