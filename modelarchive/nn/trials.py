@@ -32,11 +32,14 @@ class Scale:
         first: Sizes of axes that stand first somewhere (the batch) are odd multiples of it.
         other: Those of the others are multiples of it.
         beyond: What is added to these.
+        turned: So many of the last bits of the second are those of the first turned over, before that: where halves
+            are rounded down one after another, each is at one of both, and none is always or never.
     """
 
     first: int
     other: int
     beyond: int = 0
+    turned: int = 0
 
 
 #: The usual one first: sizes that images and sentences have, within the positions that language models learn.
@@ -51,7 +54,15 @@ SCALES: Final = (
     Scale(4, 32, 1),
 )
 #: Others that few numbers divide, where a remainder is nothing at the usual sizes: odd ones, and some of both sorts.
-UNEVEN: Final = (Scale(4, 34, 1), Scale(4, 38, 1), *(Scale(4, other) for other in (31, 37, 43, 53, 61, 89, 127)))
+UNEVEN: Final = (
+    Scale(4, 34, 1),
+    Scale(4, 38, 1),
+    *(Scale(4, other) for other in (31, 37, 43, 53, 61, 89, 127)),
+    *(Scale(4, 37, beyond, turned=6) for beyond in (0, 1, -1)),  # down, up, and windows of three
+)
+#: Sizes at which a program is followed where the usual ones fix what need not be: uneven ones; those of which each half
+#: leaves one over, rounded down; and rounded up.
+FURTHER: Final = (UNEVEN[:3], (Scale(4, 32, -1),), (Scale(4, 32, 1),))
 #: Free axes of which it is asked one by one whether they must be of one size with others.
 _COMPARED: Final = 12
 
@@ -151,7 +162,10 @@ def pairs_of(groups: Groups, scale: Scale) -> Iterator[tuple[set[Axis], Pair]]:
         if min(group)[1] == 0:
             one, two = (scale.first * each for each in next(firsts))
         else:
-            one, two = (scale.other * each + scale.beyond for each in next(others))
+            one, two = (scale.other * each for each in next(others))
+            last = (1 << scale.turned) - 1
+            two = two & ~last | ~one & last if last else two
+            one, two = one + scale.beyond, two + scale.beyond
         yield group, (one, two)
 
 

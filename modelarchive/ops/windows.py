@@ -94,12 +94,13 @@ def output_sizes(
         reach = dilation[axis] * (kernel[axis] - 1) + 1
         padded = size + padding[axis][0] + padding[axis][1]
         room = padded - reach
-        if room < 0:
+        # In PyTorch a partial window may be the only one, if the next one would begin behind the end.
+        if room < 0 and not (ceil_mode and size and -room < strides[axis]):
             raise ValueError(
                 f"expected at least {reach} elements along spatial axis {axis} for the window, "
                 f"found {padded} (padding included)"
             )
-        windows = room // strides[axis] + 1
+        windows = max(0, room // strides[axis] + 1)
         # A last, partial window counts if it begins in the input or in the padding before it.
         if ceil_mode and room % strides[axis] and windows * strides[axis] < size + padding[axis][0]:
             windows += 1

@@ -135,6 +135,11 @@ def test_ceil_mode_adds_the_last_window_only_if_it_begins_inside():
     assert nn.MaxPool1D(2, 2, ceil_mode=False).infer((1, 1, 5)) == (1, 1, 2)
     assert nn.MaxPool1D(2, 3, 1, ceil_mode=True).infer((1, 1, 3)) == (1, 1, 2)
     assert nn.MaxPool1D(1, 3, ceil_mode=True).infer((1, 1, 2)) == (1, 1, 1)
+    assert nn.MaxPool1D(3, 2, ceil_mode=True).infer((1, 1, 2)) == (1, 1, 1)
+    with pytest.raises(ValueError, match="at least 3 elements"):
+        nn.MaxPool1D(3, 2, ceil_mode=True).infer((1, 1, 1))
+    with pytest.raises(ValueError, match="at least 2 elements"):
+        nn.MaxPool1D(2, 4, ceil_mode=True).infer((1, 1, 0))
 
 
 def test_dropout_and_identity_return_what_they_get():

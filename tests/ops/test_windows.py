@@ -139,7 +139,9 @@ def test_pooling(geometry, ceil_mode, count_include_pad, last):
     padding = tuple(
         (min(before, size - 1), min(after, size - 1)) for (before, after), size in zip(padding, kernel, strict=True)
     )
-    spatial = tuple(max(size, window) for size, window in zip(spatial, kernel, strict=True))
+    # A partial window may be the only one, as in PyTorch.
+    less = [step - 1 if ceil_mode else 0 for step in strides]
+    spatial = tuple(max(1, size, window - by) for size, window, by in zip(spatial, kernel, less, strict=True))
     x = np.random.default_rng(0).standard_normal((2, 3, *spatial)).astype(np.float32)
     sizes = output_sizes(spatial, kernel, strides, padding, (1,) * len(kernel), ceil_mode=ceil_mode)
     given_x = np.moveaxis(x, 1, -1) if last else x

@@ -86,8 +86,16 @@ def _pooling(style: str) -> _Lower:
         if any(before != after for before, after in layer.padding):
             raise Refusal("pooling with different padding before and after is not supported")
         pad = [before for before, _ in layer.padding]
+        kernel = layer.pool_size
+        if layer.ceil_mode:
+            # Of the only, partial window what is there: MXNet has none that are larger than the input.
+            sizes = _along(layer, given[0].sizes)
+            kernel = [
+                window if size is None else min(window, size + 2 * around)
+                for window, around, size in zip(kernel, pad, sizes, strict=True)
+            ]
         attributes = {
-            "kernel": layer.pool_size,
+            "kernel": kernel,
             "stride": layer.strides,
             "pad": pad,
             "pool_type": style,
@@ -103,10 +111,14 @@ def _pooling(style: str) -> _Lower:
     return lower
 
 
+def _along(layer: Any, sizes: Sequence[int | None]) -> list[int | None]:
+    """The sizes of the axes that windows move along."""
+    return [size for size, letter in zip(sizes, layer.layout, strict=True) if letter not in "NC"]
+
+
 def _expect_inside(layer: Any, pad: list[int], sizes: Sequence[int | None]) -> None:
     """No window begins behind the input: MXNet counts it, and the vocabulary does not."""
-    along = [size for size, letter in zip(sizes, layer.layout, strict=True) if letter not in "NC"]
-    for kernel, stride, around, size in zip(layer.pool_size, layer.strides, pad, along, strict=True):
+    for kernel, stride, around, size in zip(layer.pool_size, layer.strides, pad, _along(layer, sizes), strict=True):
         beyond = kernel < stride + around
         if size is not None:
             begins = -(-(size + 2 * around - kernel) // stride) * stride

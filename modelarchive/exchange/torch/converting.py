@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +32,7 @@ from modelarchive.exchange.torch.telling import coincidences, telling
 from modelarchive.exchange.torch.tensors import NAMES
 from modelarchive.exchange.torch.wrapping import named_tensors
 from modelarchive.nn.axes import Axis, by_role, free_axes, roles_of
-from modelarchive.nn.trials import SCALES, UNEVEN, NoFit, Trial, advice, fitting, merged, united
-
-#: Uneven sizes that a module is exported at.
-_FEW: Final = 3
+from modelarchive.nn.trials import SCALES, NoFit, Trial, advice, fitting, merged, united
 
 
 def bundle_of(
@@ -55,7 +52,7 @@ def bundle_of(
     """
     found = _exported(network, known)
     with _understood():
-        bundle, held = _bundle(network, found, arrays, [*notes, *found.notes], is_uneven=known.is_uneven)
+        bundle, held = _bundle(network, found, arrays, [*notes, *found.notes], is_usual=known.scales is SCALES)
     guards = found.program.guards
     held = [each for each in held if each.free_symbols <= guards.axes.keys()]
     return bundle, replace(guards, conditions=[*held, *guards.conditions])
@@ -263,7 +260,7 @@ def _of_declared(network: torch.nn.Module, known: Given) -> _Exported:
     usual = own if len(alike) == len(own) else alike
     several = [usual, *(each for each in (own, *others) if each != usual)]
     try:
-        fitting(declared, attempt, several, UNEVEN[:_FEW] if known.is_uneven else SCALES)
+        fitting(declared, attempt, several, known.scales)
     except NoFit as none:
         hint = f"; {advice(named)}" if none.by_size and (named := _called(declared)) else ""
         raise Refusal(f"{errors[0]}{hint}") from errors[0]
@@ -280,7 +277,7 @@ def _bundle(
     arrays: Mapping[int, np.ndarray],
     notes: Sequence[Note],
     *,
-    is_uneven: bool = False,
+    is_usual: bool = True,
 ) -> tuple[Bundle, list[Any]]:
     """The bundle, at the first sizes of free axes that fit, and what of sizes held there by chance."""
     first: Exception | None = None
@@ -288,8 +285,8 @@ def _bundle(
     united = found.axes.united(found.sizes)
     # What PyTorch says nothing of may be one, too: what is written at places, and the places.
     both = [found.axes] if united.groups == found.axes.groups else [found.axes, united]
-    # Exported at uneven sizes it says more than what held there.
-    guards = Guards() if is_uneven else found.program.guards
+    # Exported at other sizes it says more than what held there.
+    guards = found.program.guards if is_usual else Guards()
     scales = telling(found.program.graph, found.axes, found.program.ranges, guards)
     for scale, axes in product(scales, both):
         sizes = axes.sizes(scale, found.program.ranges)

@@ -16,7 +16,7 @@ from modelarchive.exchange.torch.arguments import IN_A_ROW, Arguments
 from modelarchive.exchange.torch.inputs import declared as declared_of
 from modelarchive.exchange.torch.tensors import NAMES, TORCH, tensor_of
 from modelarchive.nn.axes import Axis, free_axes
-from modelarchive.nn.trials import Trial, last_resort
+from modelarchive.nn.trials import SCALES, Scale, Trial, last_resort
 
 #: The batch while a module is exported: 1 is taken for a fixed size.
 _BATCH: Final = 2
@@ -35,14 +35,14 @@ class Given:
         example: The tensors that were given; None: only declared.
         is_fixed: Whether no axis of the example is taken for one of any size.
         arguments: How it is called with them.
-        is_uneven: Whether it is exported at sizes that no usual number divides.
+        scales: How large the free axes are that it is exported at.
     """
 
     declared: list[dict[str, Any]]
     example: list[torch.Tensor] | None
     is_fixed: bool = False
     arguments: Arguments = IN_A_ROW
-    is_uneven: bool = False
+    scales: Sequence[Scale] = SCALES
 
     def tensors(self) -> list[torch.Tensor]:
         """The example; where there is none, random tensors that are declared so."""

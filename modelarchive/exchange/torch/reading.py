@@ -36,6 +36,7 @@ from modelarchive.exchange.torch.tensors import array_of
 from modelarchive.exchange.torch.verifying import refuse_unfit, verify
 from modelarchive.exchange.torch.wrapping import named_tensors, refuse_shards, take_off, unwrapped, walk
 from modelarchive.exchange.torch.writes import Writes
+from modelarchive.nn.trials import FURTHER
 
 #: What may be kept of a network that cannot be read.
 _KEEPS: Final = "save(path, module.state_dict()) keeps the parameters, without an architecture"
@@ -117,9 +118,11 @@ def _of_network(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any
 
 def _at_others(network: torch.nn.Module, known: Given, arrays: Mapping[int, Any], notes: list[Note]) -> Bundle | None:
     """What is read of a module at sizes that nothing divides, if that runs at all others: it may have fewer cases."""
-    with contextlib.suppress(Refusal, ConversionError):
-        bundle, fits = _verified(network, replace(known, is_uneven=True), arrays, notes)
-        return bundle if fits else None
+    for scales in FURTHER:
+        with contextlib.suppress(Refusal, ConversionError):
+            bundle, fits = _verified(network, replace(known, scales=scales), arrays, notes)
+            if fits:
+                return bundle
     return None
 
 

@@ -22,6 +22,9 @@ _FIRST: Final = 7
 #: Bounds that are looked at, and scales for each.
 _BOUNDS: Final = 8
 _BOUNDING: Final = ("Max", "Min")
+#: Operators that cut an array or put something around it.
+_CUTTING: Final = ("slice", "narrow", "pad", "constant_pad_nd")
+_NONE: Final = (-1, 0)
 #: What makes one size of two, or a number of both.
 _ROUNDING: Final = (
     "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt", "TruncToInt", *_BOUNDING
@@ -87,6 +90,7 @@ def coincidences(graph: torch.fx.Graph, sizes: Sizes) -> list[Any]:
 def _calculated(graph: torch.fx.Graph) -> list[Any]:
     """All sizes, and those that they are calculated by, where some are rounded on the way."""
     found = dict.fromkeys(each.node.expr for node in graph.nodes for each in _sizes(node.meta.get("val")))
+    found |= dict.fromkeys(each for node in graph.nodes for each in _cut(node))
     if not any(type(part).__name__ in _ROUNDING for each in found for part in sympy.preorder_traversal(each)):
         return []
     parts = dict(found)
@@ -107,13 +111,28 @@ def _sizes(value: Any) -> Iterator[Any]:
                 yield size
 
 
-def _told(scale: Scale, calculated: list[Any], axes: Axes, ranges: Any, guards: Guards) -> int:
-    """How many of the sizes are told apart, and from numbers; less than none where the program is not for a scale."""
+def _cut(node: torch.fx.Node) -> Iterator[Any]:
+    """How much a call cuts off an array, or puts around it, of sizes that are not fixed."""
+    if getattr(getattr(node.target, "overloadpacket", None), "__name__", "") not in _CUTTING:
+        return
+    before, after = (getattr(each.meta.get("val"), "shape", ()) for each in (node.args[0], node))
+    for one, other in zip(before, after, strict=False):
+        if isinstance(one, torch.SymInt) and isinstance(other, torch.SymInt):
+            difference = sympy.expand(one.node.expr - other.node.expr)
+            if difference.free_symbols:
+                yield difference
+
+
+def _told(scale: Scale, calculated: list[Any], axes: Axes, ranges: Any, guards: Guards) -> tuple[int, int]:
+    """How many of the sizes are told apart, and how few are numbers; less than none where a scale does not fit.
+
+    Of three remainders by two some are one at any two sizes, but none need be a number.
+    """
     sizes: Sizes | None = None
     with contextlib.suppress(Refusal):  # told where it is followed
         sizes = axes.sizes(scale, ranges)
     if sizes is None:
-        return -1
+        return _NONE
     for way in (0, 1):
         shapes = [
             [
@@ -124,6 +143,7 @@ def _told(scale: Scale, calculated: list[Any], axes: Axes, ranges: Any, guards: 
         ]
         # Where a bound counts is compared at sizes on both sides of it.
         if not all(_is_bounded(guards.conditions[place]) for place in guards.broken(shapes)):
-            return -1
-    pairs = {sizes.both(each) for each in calculated}
-    return sum(bool(one != two) for one, two in pairs)
+            return _NONE
+    pairs = [sizes.both(each) for each in calculated]
+    free = [(one, two) for one, two in pairs if one != two]
+    return len(set(free)), len(free)

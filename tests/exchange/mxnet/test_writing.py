@@ -109,6 +109,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Block], tuple[np.ndarray, ...]]] = {
         ),
         (IMAGE,),
     ),
+    "the only window of a pool is a partial one": (
+        lambda: nn.Sequential(
+            nn.AvgPool2D((3, 4), (2, 2), (0, 1), ceil_mode=True), nn.MaxPool2D((2, 2), (3, 3), ceil_mode=True)
+        ),
+        (image(1, 2, 2, 2),),
+    ),
     "pooling of a line": (lambda: nn.Sequential(nn.AdaptiveAvgPool1D(3)), (image(2, 4, 10),)),
     "padding": (Padded, (IMAGE,)),
     "shapes": (

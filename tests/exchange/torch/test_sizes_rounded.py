@@ -52,15 +52,44 @@ def unfolded(x):
 
 
 def cropped(x):
-    """A pyramid whose second floor is put back by what it lacks."""
-    up = F.interpolate(F.max_pool2d(x, 2), scale_factor=2)
-    rows, columns = x.shape[2] - up.shape[2], x.shape[3] - up.shape[3]
-    return x + F.pad(up, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    """A pyramid whose floors are put back by what they lack, as in the U-Net that most people have."""
+    skips = []
+    for _ in range(2):
+        skips.append(x)
+        x = F.max_pool2d(x, 2)
+    for skip in reversed(skips):
+        up = F.interpolate(x, scale_factor=2)
+        rows, columns = skip.shape[2] - up.shape[2], skip.shape[3] - up.shape[3]
+        x = skip + F.pad(up, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return x
+
+
+def cut(x):
+    """A pyramid that is rounded up, and cut."""
+    skips = []
+    for _ in range(3):
+        skips.append(x)
+        x = F.max_pool2d(x, 2, ceil_mode=True)
+    for skip in reversed(skips):
+        x = F.interpolate(x, scale_factor=2)[:, :, : skip.shape[2], : skip.shape[3]] + skip
+    return x
+
+
+def shortened(x):
+    """Of rows that are halved and doubled, as much as both have."""
+    x, skips = x.transpose(1, 2), []
+    for _ in range(2):
+        skips.append(x)
+        x = F.avg_pool1d(x, 2)
+    for skip in reversed(skips):
+        x = F.interpolate(x, scale_factor=2)
+        x = x[..., : skip.shape[-1]] + skip[..., : x.shape[-1]]
+    return x
 
 
 TURN = torch.tensor([[1, 0.1, 0], [-0.1, 0.9, 0.05]])
 IMAGES = {
-    "windows of 4": windows(4), "patches of two": unfolded, "put back": cropped,
+    "windows of 4": windows(4), "patches of two": unfolded, "put back": cropped, "cut": cut,
     "filled up to 8": lambda x: F.pad(x, (0, -x.shape[-1] % 8, 0, -x.shape[-2] % 8), value=1),
     "filled up where it is needed": lambda x: F.pad(x, (0, -x.shape[-1] % 8)) if x.shape[-1] % 8 else x,
     "mirrored": lambda x: F.pad(x, (0, -x.shape[-1] % 4, -x.shape[-2] % 4, 0), mode="reflect"),
@@ -78,6 +107,7 @@ IMAGES = {
 }  # fmt: skip
 ROWS = {
     "parts of five": lambda x: F.pad(x, (0, 0, 0, -x.shape[1] % 5)).view(len(x), -1, 5, 4).softmax(2).flatten(1, 2),
+    "halved and doubled": shortened,
     "a third": lambda x: x[:, : max(1, x.shape[1] // 3)], "the second half": lambda x: x[:, x.shape[1] // 2 :],
     "after a third": lambda x: x[:, -(-x.shape[1] // 3) :], "halves": lambda x: x.chunk(2, 1)[1] + 1,
     "convolved by frequencies": lambda x: torch.fft.irfft(torch.fft.rfft(x, 2 * x.shape[1], 1) ** 2, dim=1),
@@ -119,7 +149,7 @@ def test_images_of_any_size_are_filled_up_and_cut_as_pytorchs(name, tmp_path):
 @pytest.mark.parametrize("name", some(ROWS, slow=["parts of five"]))
 def test_rows_of_any_length_are_cut_and_scanned_as_pytorchs(name, tmp_path):
     sizes = [(2, 6, 4), (1, 1, 4), (3, 13, 4), (2, 64, 4)]
-    if name in ("the second half", "halves", "after a third"):
+    if name in ("the second half", "halves", "after a third", "halved and doubled"):
         sizes.remove((1, 1, 4))
     in_both = name in ("largest", "parts of five")
     _is_pytorchs(ROWS[name], ["batch", "length", 4], sizes, tmp_path, by_onnxruntime=in_both)
