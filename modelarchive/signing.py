@@ -65,7 +65,7 @@ def sign(
         archive.verify(progress)
         signature = private.sign(message(archive))
         target = signature_path(archive.path) if out is None else Path(os.fsdecode(out))
-    with replacing(target, durable=durable) as temporary:
+    with replacing(target, durable=durable, size=len(signature)) as temporary:
         temporary.write_bytes(signature)
     return target
 

@@ -28,7 +28,7 @@ settings.load_profile("untimed")
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
 
 
-pytest_plugins = ["tests.collecting", "tests.passed"]
+pytest_plugins = ["tests.collecting", "tests.passed", "tests.reporting"]
 
 
 def pytest_report_header() -> str:

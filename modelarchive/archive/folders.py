@@ -119,7 +119,7 @@ def write_folder(
             written = dict(zip([*files, _TEXTS], pool.map(write, jobs), strict=True))
         for name, content in seen.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
-            with replacing(folder / name, durable=durable) as temporary:
+            with replacing(folder / name, durable=durable, size=len(content)) as temporary:
                 temporary.write_bytes(content)
         known = ShardMap(
             _TEXTS, {}, layout.aliases, layout.members, layout.training,

@@ -100,7 +100,8 @@ def write(
         for name, entry in entries.items()
         if entry.dtype in _WIDENED
     ]
-    with replacing(path, durable=durable) as temporary:
+    size = sum(entry.nbytes for entry in entries.values())
+    with replacing(path, durable=durable, size=size) as temporary:
         if is_single:
             with temporary.open("wb") as out:
                 _write_array(out, *entries.values())

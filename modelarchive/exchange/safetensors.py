@@ -220,7 +220,8 @@ def _checked(header: Mapping[str, Any], file: MappedFile, *, start: int) -> dict
 
 def _write_file(path: Path, entries: Mapping[str, Deferred], metadata: Mapping[str, str], *, durable: bool) -> None:
     content = _content(entries, metadata)
-    with replacing(path, durable=durable) as temporary:
+    size = sum(entry.nbytes for entry in entries.values())
+    with replacing(path, durable=durable, size=size) as temporary:
         _fill(temporary, *content)
 
 

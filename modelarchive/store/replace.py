@@ -25,12 +25,13 @@ _SUFFIX: Final = ".partial"
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, durable: bool, size: int | None = None) -> Iterator[Path]:
     """Yield a new empty file beside `path`; on success it takes the place of `path`, else it is removed.
 
     Args:
         path: The target; a symbolic link is followed, so that the link stays. Its mode is kept.
         durable: fsync the file before and the folder after the rename.
+        size: About how many bytes will be written, where that is known.
 
     Raises:
         TypeError: It is no path.
@@ -57,7 +58,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool) -> Iterator[Path]:
     try:
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)
-        with writeback(descriptor) if durable else contextlib.nullcontext():
+        with writeback(descriptor, size) if durable else contextlib.nullcontext():
             yield temporary
         if durable:
             os.fsync(descriptor)

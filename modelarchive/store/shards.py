@@ -260,7 +260,7 @@ def write_index(
     record = {"digest": NO_DIGEST, "shards": digests, "order": list(order)} | (more or {})
     document = {"metadata": {"total_size": total, RECORD: record}, "weight_map": weight_map}
     raw = json.dumps(document).encode()
-    with replacing(folder / INDEX, durable=durable) as temporary:
+    with replacing(folder / INDEX, durable=durable, size=len(raw)) as temporary:
         temporary.write_bytes(raw.replace(NO_DIGEST.encode(), digest_pieces((raw,)).encode(), 1))
 
 

@@ -17,6 +17,8 @@ from typing import Any, Final
 _SYNC_FILE_RANGE_WRITE: Final = 2
 #: Seconds between two looks: some tens of megabytes at the pace of memory.
 _INTERVAL: Final = 0.01
+#: Fewer bytes are written before the first look; to start a thread for them takes longer than to write them.
+_WORTH_LOOKING: Final = 8 << 20
 
 
 def begin_writeback(descriptor: int) -> bool:
@@ -26,8 +28,16 @@ def begin_writeback(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def writeback(descriptor: int) -> Iterator[None]:
-    """Keep what the block writes into an open file on its way to the disk; where that cannot be, do nothing."""
+def writeback(descriptor: int, size: int | None = None) -> Iterator[None]:
+    """Keep what the block writes into an open file on its way to the disk; where that cannot be, do nothing.
+
+    Args:
+        descriptor: Of the file.
+        size: About how many bytes the block writes, where that is known.
+    """
+    if size is not None and size < _WORTH_LOOKING:
+        yield
+        return
     finished = threading.Event()
 
     def look() -> None:

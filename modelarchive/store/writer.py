@@ -60,7 +60,8 @@ def write(
         OSError: The folder is missing or read-only, the disk is full. The old file is as it was.
         UnsupportedDataError: There are more values than one index holds.
     """
-    with replacing(path, durable=durable) as temporary:
+    size = sum(array.nbytes for array in layout.arrays.values())
+    with replacing(path, durable=durable, size=size) as temporary:
         made = compressing.tried({name: array for name, array in layout.arrays.items() if name in layout.compressed})
         contents = _contents(layout, made)
         metadata, draft = Metadata(contents, group_attributes(contents)), Draft(contents)

@@ -40,7 +40,7 @@ ACTS: dict[str, Act] = {"save": lambda folder: _save(folder, 2), "without exchan
 
 
 def interrupt(folder: Path, ways: Sequence[tuple[str, int | None]]) -> list[dict[str, Any]]:
-    """Interrupt each at each call in each way; one record of each."""
+    """Interrupt each at each call, each kind of call in each way; one record of each."""
     return under_shim("tests.archive.folder_faulting", folder, ways)
 
 
@@ -82,7 +82,7 @@ def main() -> None:
         # Up to where two folders change places the second does what the first has been interrupted at.
         first = first_of_its_own(calls, others) if others else 0
         others = calls
-        for action, at, number in interruptions(wanted["ways"], calls, first):
+        for action, at, number in interruptions(wanted["ways"], calls, first, in_turn=True):
             shutil.rmtree(watched)
             shutil.copytree(pristine, watched)
             found = _once(act, watched, (at, ACTIONS[action], number), shim)

@@ -34,12 +34,14 @@ class Save(NamedTuple):
         options: Of the run that has saved two checkpoints before.
         step: The step that it is saved as.
         like: Another, which does the same up to some call: this one is interrupted from there on.
+        alike: Another, whose calls are known as far as they are the same.
     """
 
     act: Callable[[Path], None]
     options: Mapping[str, Any] = {}
     step: int = 3
     like: str = ""
+    alike: str = ""
 
 
 def _save(folder: Path, step: int = 3, **options: Any) -> None:
@@ -56,10 +58,10 @@ def _without_exchange(folder: Path) -> None:
 #: In place, behind the training, with a checkpoint that is removed after it, and one of a step that is there.
 SAVES: dict[str, Save] = {
     "in place": Save(lambda folder: _save(folder, asynchronous=False)),
-    "behind": Save(_save),
+    "behind": Save(_save, alike="in place"),
     "incremental": Save(lambda folder: _save(folder, incremental=True, asynchronous=False)),
     "incremental, of another": Save(
-        lambda folder: _save(folder, incremental=True, asynchronous=False), {"incremental": True}
+        lambda folder: _save(folder, incremental=True, asynchronous=False), {"incremental": True}, alike="incremental"
     ),
     "with removal": Save(
         lambda folder: _save(folder, keep=1, best=("loss", "max"), asynchronous=False), like="in place"
@@ -84,7 +86,7 @@ def prepare(folder: Path, options: Mapping[str, Any]) -> None:
 
 
 def interrupt(folder: Path, ways: Sequence[tuple[str, int | None]]) -> list[dict[str, Any]]:
-    """Interrupt each save at each call in each way; one record of each."""
+    """Interrupt each save at each call, each kind of call in each way; one record of each."""
     return under_shim("tests.checkpoints.faulting", folder, ways)
 
 
@@ -100,7 +102,8 @@ def _interrupted(
     shim.faults_disarm()
     calls: list[str] = journal.replace(str(folder), "").splitlines()
     first = first_of_its_own(calls, others[SAVES[name].like]) if SAVES[name].like else 0
-    for action, at, number in interruptions(ways, calls, first):
+    alike = others[SAVES[name].alike] if SAVES[name].alike else ()
+    for action, at, number in interruptions(ways, calls, first, alike, in_turn=True):
         shutil.rmtree(watched)
         shutil.copytree(pristine, watched)
         found = _once(SAVES[name], watched, (at, ACTIONS[action], number), shim)

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 def test_a_save_that_interrupts_a_save_is_done_behind_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.checkpoints.interrupting", str(tmp_path), "19"],
+        [sys.executable, "-m", "tests.checkpoints.interrupting", str(tmp_path), "37"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

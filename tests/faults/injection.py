@@ -43,21 +43,22 @@ def build(folder: Path) -> Path:
 
 
 def interrupt(
-    folder: Path, operations: Sequence[str], ways: Sequence[tuple[str, int | None]]
+    folder: Path, operations: Sequence[str], ways: Sequence[tuple[str, int | None]], *, in_turn: bool = False
 ) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
-    """Interrupt each operation in each way at each of its calls.
+    """Interrupt each operation in each way at its calls.
 
     Args:
         folder: Where to work; files of some megabytes are made and removed.
         operations: Names of them.
         ways: (action, number of the error).
+        in_turn: Whether calls of one kind share the ways, see :func:`tests.faults.runner.interruptions`.
 
     Returns:
         The calls of each operation; and one record for each interruption.
     """
     # HDF5 in the same process: what only reads is not what is interrupted, and takes most of the time otherwise.
     quiet = {"MODELARCHIVE_TRUSTED": "1", "OMP_NUM_THREADS": "1"}
-    records = under_shim("tests.faults.runner", folder, ways, quiet, operations=list(operations))
+    records = under_shim("tests.faults.runner", folder, ways, quiet, operations=list(operations), in_turn=in_turn)
     calls = {record["operation"]: record["calls"] for record in records if "calls" in record}
     return calls, [record for record in records if "calls" not in record]
 

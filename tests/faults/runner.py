@@ -28,7 +28,7 @@ ACTIONS: Final = {
 }
 _KILLING: Final = frozenset(number for name, number in ACTIONS.items() if name.startswith("kill"))
 #: What a temporary name, a step or a shard is told from another by.
-_RANDOM: Final = re.compile(r"\b(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{16})\b")
+_RANDOM: Final = re.compile(r"\b(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{16}|[0-9]{5}-of-[0-9]{5})\b")
 ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EPERM)
 
 
@@ -39,11 +39,13 @@ def main() -> None:
     wanted = json.loads(sys.stdin.read())
     for name in wanted["operations"]:
         with tempfile.TemporaryDirectory(dir=wanted["folder"]) as folder:
-            for found in _interrupted(name, Path(folder), wanted["ways"], shim):
+            for found in _interrupted(name, Path(folder), wanted["ways"], shim, in_turn=wanted["in_turn"]):
                 print(json.dumps(found), flush=True)
 
 
-def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL) -> Iterator[dict[str, Any]]:
+def _interrupted(
+    name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CDLL, *, in_turn: bool
+) -> Iterator[dict[str, Any]]:
     operation = OPERATIONS[name]
     pristine = folder / "pristine"
     pristine.mkdir()
@@ -56,9 +58,10 @@ def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CD
     shim.faults_disarm()
     new = (watched / TARGET).read_bytes()
     yield {"operation": name, "calls": [call.replace(str(watched), "") for call in calls], "differs": old != new}
-    for action, at, number in interruptions(ways, calls):
+    for action, at, number in interruptions(ways, calls, in_turn=in_turn):
         yield {
             "operation": name,
+            "number": at,
             "action": action,
             "error": errno.errorcode.get(number, "") if action.startswith("refuse") else "",
             "call": calls[at].partition(" ")[0],
@@ -67,18 +70,36 @@ def _interrupted(name: str, folder: Path, ways: list[list[Any]], shim: ctypes.CD
 
 
 def interruptions(
-    ways: Sequence[Sequence[Any]], calls: Sequence[str], first: int = 0
+    ways: Sequence[Sequence[Any]], calls: Sequence[str], first: int = 0, others: Sequence[str] = (), *, in_turn: bool
 ) -> Iterator[tuple[str, int, int]]:
-    """(action, number of the call, number of the error) of each way at each call from the first on."""
-    for action, error in ways:
-        for at in range(first, len(calls)):
+    """(action, number of the call, number of the error) of the ways at each call from the first on.
+
+    Args:
+        ways: (action, number of the error; None: another one at each call).
+        calls: What is interrupted.
+        first: The number of the call to begin with.
+        others: Calls that have been interrupted in each way.
+        in_turn: Whether a call that does to a file what an earlier one or others' did to it, the next write say, is
+            interrupted in one of the ways, in turn: what is on the disk, and who hears of it, is the same but for how
+            much of a temporary file is written.
+    """
+    known = set(map(kind_of, others))
+    for at in range(first, len(calls)):
+        is_known = kind_of(calls[at]) in known
+        known.add(kind_of(calls[at]))
+        for action, error in [ways[at % len(ways)]] if in_turn and is_known else ways:
             yield action, at, ERRORS[at % len(ERRORS)] if error is None else error
+
+
+def kind_of(call: str) -> str:
+    """What a call does, and to which file, whatever random names are in it."""
+    return _RANDOM.sub("*", call)
 
 
 def first_of_its_own(calls: Sequence[str], others: Sequence[str]) -> int:
     """The number of the first call that is not among others', whatever random names are in it."""
-    known = {_RANDOM.sub("*", call) for call in others}
-    return next(at for at, call in enumerate(calls) if _RANDOM.sub("*", call) not in known)
+    known = set(map(kind_of, others))
+    return next(at for at, call in enumerate(calls) if kind_of(call) not in known)
 
 
 def _copy(pristine: Path, to: Path) -> Path:

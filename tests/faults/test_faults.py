@@ -22,6 +22,7 @@ from tests.faults.__main__ import BEGIN, DOCUMENT, END, report
 from tests.faults.contention import contend
 from tests.faults.injection import QUICK, interrupt, is_possible, lost, summary, unordered
 from tests.faults.operations import NEW, OPERATIONS, TARGET, X, network
+from tests.faults.runner import kind_of
 from tests.structures import assert_same
 
 Interrupted = tuple[dict[str, list[str]], list[dict[str, Any]]]
@@ -32,7 +33,7 @@ def interrupted() -> Iterator[Interrupted]:
     if not is_possible():
         pytest.skip("needs a C compiler, and Linux")
     with tempfile.TemporaryDirectory(dir=memory.folder()) as folder:
-        yield interrupt(Path(folder), list(OPERATIONS), QUICK)
+        yield interrupt(Path(folder), list(OPERATIONS), QUICK, in_turn=True)
 
 
 @pytest.mark.slow
@@ -40,12 +41,19 @@ def interrupted() -> Iterator[Interrupted]:
 def test_interrupted_at_every_call(interrupted: Interrupted, operation: str) -> None:
     calls, records = interrupted
     own = [record for record in records if record["operation"] == operation]
-    assert len(own) == len(calls[operation]) * len(QUICK) >= 30
+    # At every call, and at each kind of call in every way.
+    kinds = list(map(kind_of, calls[operation]))
+    assert [record["number"] for record in own] == sorted(record["number"] for record in own)
+    assert {record["number"] for record in own} == set(range(len(kinds)))
+    tried = {(kinds[record["number"]], record["action"]) for record in own}
+    assert tried == {(kind, action) for kind in kinds for action, _ in QUICK}
+    assert len(own) >= 20
     assert [(lost(record), record) for record in own if lost(record)] == []
     # The test would see nothing if nothing were interrupted.
     assert {record["state"] for record in own} == {"old", "new"}
-    assert sum(record["ended"].startswith("killed") for record in own) == len(calls[operation])
-    assert sum(record["ended"] == "refused" for record in own) > len(calls[operation])
+    killed, refused = ([each["ended"] for each in own if each["action"].startswith(way)] for way in ("kill", "refuse"))
+    assert all(ended.startswith("killed") for ended in killed)
+    assert refused.count("refused") > len(refused) / 2
 
 
 @pytest.mark.slow

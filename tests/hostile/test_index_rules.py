@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import tracemalloc
 from pathlib import Path
@@ -26,17 +27,22 @@ DATA = {
 }
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "x.h5"
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("original") / "x.h5"
     ma.save(path, DATA, durable=False)
     return path
 
 
 @pytest.fixture
-def honest(path: Path) -> Any:
+def path(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(original, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def honest(original: Path) -> Any:
     """What a naive reader shows before anything is forged: what HDF5 shows."""
-    return naive.shown(path)
+    return naive.shown(original)
 
 
 def refused(path: Path, words: str, error: type[ma.ModelArchiveError] = ma.FormatError) -> None:

@@ -21,7 +21,7 @@ from modelarchive.store.contents import Contents
 from modelarchive.store.drafting import framed
 from tests.structures import index_of, same
 
-CASES = int(os.environ.get("MODELARCHIVE_FUZZ", "200"))
+CASES = int(os.environ.get("MODELARCHIVE_FUZZ", "120"))
 DATA = {
     "a": np.arange(40, dtype="f4").reshape(5, 8),
     "b": [np.array(["x", "yy"]), np.arange(3), 7, "text", None, {"c": np.zeros((0, 2), "i2")}],

@@ -73,6 +73,12 @@ def test_who_does_not_wait_for_the_disk_begins_nothing(tmp_path: Path, monkeypat
     ma.save(tmp_path / "x.h5", BIG, durable=False)
 
 
+def test_a_file_of_few_bytes_begins_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail(f"{thread.name} was begun"))
+    ma.save(tmp_path / "x.h5", {"a": BIG["a"][:1000]})
+    assert np.array_equal(ma.load(tmp_path / "x.h5", verify=True)["a"], BIG["a"][:1000])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 def test_linux_takes_the_call(tmp_path: Path) -> None:
     path = tmp_path / "x"

@@ -61,7 +61,7 @@ def write_folder(
             safetensors.write(Bundle(Parameters(arrays)), folder / place / WEIGHTS, durable=durable)
         for name, data in _files(model, texts).items():
             (folder / name).parent.mkdir(exist_ok=True)
-            with replacing(folder / name, durable=durable) as temporary:
+            with replacing(folder / name, durable=durable, size=len(data)) as temporary:
                 temporary.write_bytes(data)
     return notes
 

@@ -85,8 +85,9 @@ def _write_model(bundle: Bundle, symbol_path: Path, arrays_path: Path, *, durabl
         for name, each in exporter.emitter.arrays.items()
     }
     notes = _save_arrays(arrays_path, arrays, durable=durable)
-    with replacing(symbol_path, durable=durable) as temporary:
-        temporary.write_text(exporter.emitter.text(heads), "utf-8")
+    text = exporter.emitter.text(heads).encode()
+    with replacing(symbol_path, durable=durable, size=len(text)) as temporary:
+        temporary.write_bytes(text)
     unused = [name for name, array in entries.items() if id(array) not in exporter.emitter.used]
     notes += [Note(name, "is not used by the model's outputs, and is left out") for name in unused]
     return exporter.report.notes + notes + _left_out(bundle)
@@ -148,7 +149,8 @@ def _save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Deferred], *
     numpy = [name for name, array in arrays.items() if math.prod(array.shape) == 0 or not array.shape]
     only = "so that MXNet reads the file under mx.util.np_shape() only"
     notes = [Note(name, f"is of shape {arrays[name].shape}, {only}") for name in numpy]
-    with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
+    size = sum(each.nbytes for each in arrays.values())
+    with replacing(path, durable=durable, size=size) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<QQQ", MAGIC, 0, len(arrays)))
         for array in arrays.values():
             _write(file, array, V3 if numpy else V2)

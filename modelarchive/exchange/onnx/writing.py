@@ -85,7 +85,7 @@ def _write(
     places = [path.with_name(f"{path.name}{suffix}") for suffix in (".data", ".2.data")]
     old = [each for each in places if each.exists() and _refers(path, each.name)]
     if not (total > _MOST if external_data is None else external_data):
-        with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
+        with replacing(path, durable=durable, size=total) as temporary, temporary.open("wb") as file:
             stream(file, model, graph, [inside(name, each) for name, each in arrays.items()])
     else:
         beside = next(each for each in places if each not in old or len(old) == len(places))

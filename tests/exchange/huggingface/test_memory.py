@@ -31,7 +31,8 @@ print(peak() - before)
 """
 
 LAYERS = 4
-LARGEST = 16 << 20
+UNITS = 768
+LARGEST = 16 * UNITS * UNITS
 
 
 def folder(path, units):
@@ -59,7 +60,7 @@ def folder(path, units):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
 def test_the_largest_arrays_not_the_model(tmp_path):
-    folders = [folder(tmp_path / name, units) for name, units in (("small", 8), ("large", 1024))]
+    folders = [folder(tmp_path / name, units) for name, units in (("small", 8), ("large", UNITS))]
     archives = [tmp_path / f"{path.name}.h5" for path in folders]
     assert peak([*folders], [*archives]) < 3 * LARGEST < archives[1].stat().st_size / 3
     assert peak([*archives], [f"{path}-again/" for path in folders]) < 3 * LARGEST

@@ -272,7 +272,7 @@ def test_changed_symbols_give_models_or_designed_errors(tmp_path: Path, name: st
     rng = random.Random(name)
     text = (OPERATORS / f"{name}-symbol.json").read_text("utf-8")
     shapes = [(None, *each.shape[1:]) for each in recorded(OPERATORS / name)[0]]
-    for attempt in range(16):
+    for attempt in range(8):
         data = json.loads(text)
         for _ in range(rng.randint(1, 3)):
             _mutated(rng, data)
