@@ -9,6 +9,7 @@ import numpy as np
 
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
+from modelarchive.exchange.onnx import lifting_loops as loops
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.model import Graph
 from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant, Operand, Sizes, Unsupported
@@ -18,6 +19,8 @@ from modelarchive.store.deferred import Deferred
 
 #: Rounds of a loop that are written out.
 _MAX_ROUNDS: Final = 4096
+#: Rounds of a loop of a known count up to which it is written out in any case.
+_LONG: Final = 64
 _WHOLE: Final = [None, None, None]
 
 
@@ -60,10 +63,18 @@ def _ref(context: Context, operand: Operand) -> Ref:
 
 
 def _loop(context: Context) -> Any:
-    """The body as often as its count and its condition say, both of which have to be known."""
+    """A Scan; of few rounds, or where its condition has to be looked at, the body as often as these say."""
     body = context.node.graph("body")
-    most = _count(context) if context.has(0) else _MAX_ROUNDS + 1
+    if context.has(1) and not context.is_constant(1):
+        raise Refusal("a Loop whose end depends on values is not supported")
     goes_on = bool(context.number(1)) if context.has(1) else True
+    if goes_on and context.has(0) and isinstance(context.operand(0), Sizes):
+        context.asked.update(range(len(context)))
+        return loops.loop(context, body, context.sizes(0)[0])
+    most = _count(context) if context.has(0) else _MAX_ROUNDS + 1
+    if goes_on and _LONG < most <= _MAX_ROUNDS and context.builder.rolled is not None:
+        context.asked.update(range(len(context)))
+        return loops.loop(context, body, most)
     carried = [context.operands[index] for index in range(2, len(context))]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in body.outputs[1 + len(carried) :]]
@@ -119,9 +130,19 @@ def _scan(context: Context) -> Any:
     behind = node.integers("scan_output_axes", [0] * outputs), node.integers("scan_output_directions", [0] * outputs)
     axes = [context.axis(axis, index) for index, axis in enumerate(ahead[0], states)]
     rounds = {context.shape(index)[axis] for index, axis in enumerate(axes, states)}
-    total = rounds.pop() if len(rounds) == 1 else None
-    if total is None or not 1 <= total <= _MAX_ROUNDS:
-        raise Refusal(f"Scan over {total} rounds is not supported, only over 1 to {_MAX_ROUNDS:,}, fixed: pass inputs=")
+    total = rounds.pop() if len(rounds) == 1 else 0
+    if total is None or (total > 0 and context.builder.rolled is not None):
+        context.asked.update(range(len(context)))
+        sequences = [
+            (index, axis, bool(turned)) for index, (axis, turned) in enumerate(zip(axes, ahead[1], strict=True), states)
+        ]
+        return loops.scan(
+            context, body, sequences, [(axis, bool(turned)) for axis, turned in zip(*behind, strict=True)]
+        )
+    if not 1 <= total <= _MAX_ROUNDS:
+        raise Refusal(
+            f"Scan over {total} rounds is not supported, only over 1 to {_MAX_ROUNDS:,}, or an axis that is free"
+        )
     carried = [context.operands[index] for index in range(states)]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in range(outputs)]
@@ -150,6 +171,12 @@ ROWS: Final[list[Lifting]] = [
         _branch,
         "where only the network knows the condition, both branches are computed and have to be of one shape",
     ),
-    Lifting("Loop", "(its rounds), stack", _loop, "count and condition known while reading"),
-    Lifting("Scan", "slice, (its rounds), stack", _scan, "a known number of rounds"),
+    Lifting(
+        "Loop",
+        "Scan, (its rounds), stack",
+        _loop,
+        "as many rounds as an axis has elements, or a known number, and then its condition may be computed of "
+        "constants and sizes",
+    ),
+    Lifting("Scan", "Scan, slice, (its rounds), stack", _scan, "opset 9 or newer"),
 ]
