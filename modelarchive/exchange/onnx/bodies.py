@@ -62,7 +62,7 @@ class BodyBuilder(NestedBuilder):
             return self.given(operand)
         if isinstance(operand, Several):
             rows = None if operand.rows is None else self.given(operand.rows)
-            return Several(tuple(map(self.moved, operand.parts)), rows)
+            return Several(tuple(map(self.moved, operand.parts)), rows, operand.grows)
         if isinstance(operand, Constant) and operand.part is not None:
             constant = operand
             return replace(constant, part=lambda: self.given(self._around.reference(constant)))

@@ -14,16 +14,15 @@ from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_sizes import counted
 from modelarchive.exchange.onnx.model import Graph
 from modelarchive.exchange.onnx.naming import part, path_of
-from modelarchive.exchange.onnx.values import BEFORE, NAMES_A_STEP, Constant, Operand, Several, Unsupported, captured
+from modelarchive.exchange.onnx.values import NAMES_A_STEP, Operand, captured
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.dim import Dim, from_pair
 from modelarchive.nn.evaluate import Abstract, without_axis
-from modelarchive.store.deferred import Deferred
 
 _WHOLE: Final = [None, None, None]
 
 
-class _Body:
+class Rolled:
     """A loop that becomes a Scan.
 
     Args:
@@ -165,7 +164,11 @@ class _Body:
         if low or behind:
             index = [*[_WHOLE] * axis, [low or None, -behind or None, None]]
             around = self.context.op("slice", around, index=index)
-        return around if by > 0 else _turned(self.context, around, axis)
+        return around if by > 0 else self.turned(around, axis)
+
+    def turned(self, ref: Ref, axis: int) -> Ref:
+        """An array around the loop, with an axis from its end to its beginning."""
+        return self.context.op("slice", ref, index=[*[_WHOLE] * axis, [None, None, -1]])
 
     def _used(self, refs: Sequence[Ref]) -> set[str]:
         inputs = (each for node in self.builder.nodes for each in node.get("inputs", ()))
@@ -175,108 +178,3 @@ class _Body:
         sizes = self._count.pair if isinstance(self._count, Dim) else (self._count, self._count)
         one, two = ((*shape[:axis], size, *shape[axis:]) for shape, size in zip(value.shapes, sizes, strict=True))
         return Abstract((one, two), value.array_dtype)
-
-
-def scan(
-    context: Context,
-    graph: Graph,
-    sequences: Sequence[tuple[int, int, bool]],
-    outputs: Sequence[tuple[int, bool]],
-) -> tuple[Operand, ...]:
-    """A Scan.
-
-    Args:
-        context: It.
-        graph: Its body.
-        sequences: Of each the input that it is, its axis of steps, and whether it is gone through backwards.
-        outputs: Of each the axis of steps, and whether they are put together backwards.
-    """
-    first, axis, _ = sequences[0]
-    body = _Body(context, graph, from_pair(*(shape[axis] for shape in context.known(first).shapes)))
-    states = [body.state(context.operands[index]) for index in range(first)]
-    elements = [
-        body.element(_turned(context, context.ref(index), axis) if turned else context.ref(index), axis)
-        for index, axis, turned in sequences
-    ]
-    results = body.results([*states, *elements])
-    if any(isinstance(each, Unsupported) for each in results):
-        return (Unsupported(),) * len(context.node.outputs)
-    made = body.made(results[:first], results[first:], [axis for axis, _ in outputs])
-    return (
-        *made[:first],
-        *(
-            _turned(context, each, axis % len(context.known_of(each).shapes[0])) if turned else each
-            for each, (axis, turned) in zip(made[first:], outputs, strict=True)
-        ),
-    )
-
-
-def _turned(context: Context, ref: Ref, axis: int) -> Ref:
-    return context.op("slice", ref, index=[*[_WHOLE] * axis, [None, None, -1]])
-
-
-def loop(context: Context, graph: Graph, count: Any) -> tuple[Operand, ...]:
-    """A Loop of so many rounds, whatever is computed in them."""
-    body = _Body(context, graph, count)
-    carried = context.operands[2:]
-    stays = _unchanged(graph)
-    is_state = [not isinstance(each, Several) and at not in stays for at, each in enumerate(carried)]
-    given: list[Operand] = []
-    for at, each in enumerate(carried):
-        if is_state[at]:
-            given.append(body.state(each))
-        else:
-            given.append(body.builder.moved(each) if at in stays else Several((), BEFORE))
-            if isinstance(each, Several) and each.rows == BEFORE:
-                raise Refusal("a sequence that two loops inside of each other add to is not supported")
-    go_on = Constant(Deferred.of(np.asarray(True)))
-    goes_on, *results = body.results([body.step(), go_on, *given])
-    if any(isinstance(each, Unsupported) for each in (goes_on, *results)):
-        return (Unsupported(),) * len(context.node.outputs)
-    if not isinstance(goes_on, Constant) or goes_on.array.size != 1 or not goes_on.numpy().all():
-        raise Refusal("a Loop whose end depends on values is not supported, only one of as many rounds as an axis has "
-                      "elements, or a known number")  # fmt: skip
-    following = [each for at, each in enumerate(results[: len(carried)]) if is_state[at]]
-    grown = [at for at, each in enumerate(is_state) if not each and at not in stays]
-    added = [_added(results[at]) for at in grown]
-    outputs = [*(each for each in added if each is not None), *results[len(carried) :]]
-    made = body.made(following, outputs, [0] * len(outputs))
-    states, stacked = made[: len(following)], made[len(following) :]
-    found: list[Operand] = []
-    for at, each in enumerate(carried):
-        if is_state[at]:
-            found.append(states.pop(0))
-        elif at in stays or added[grown.index(at)] is None:
-            found.append(each)
-        else:
-            found.append(_behind(context, each, stacked.pop(0)))
-    return (*found, *stacked)
-
-
-def _unchanged(graph: Graph) -> set[int]:
-    """What each round hands on as it is given."""
-    copies = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "Identity"}
-    found = set()
-    for at, (one, other) in enumerate(zip(graph.inputs[2:], graph.outputs[1:], strict=False)):
-        name = other.name
-        while name in copies:
-            name = copies.pop(name)
-        if name == one.name:
-            found.add(at)
-    return found
-
-
-def _added(operand: Operand) -> Operand:
-    """What a round adds to a sequence; None: nothing."""
-    if not isinstance(operand, Several) or operand.rows != BEFORE or len(operand.parts) > 1:
-        raise Refusal("a Loop that changes a sequence is supported where each round adds one part at its end")
-    return operand.parts[0] if operand.parts else None
-
-
-def _behind(context: Context, operand: Operand, rows: Ref) -> Several:
-    """A sequence with rows added."""
-    parts = operand.parts if isinstance(operand, Several) else ()
-    before = [operand.rows] if isinstance(operand, Several) and operand.rows is not None else []
-    if parts:
-        before.append(context.op("stack", *(context.builder.reference(each) for each in parts), axis=0))
-    return Several((), context.op("concatenate", *before, rows, axis=0) if before else rows)

@@ -10,7 +10,7 @@ from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
 from modelarchive.exchange.onnx.lifting_sizes import one, shaped, sizes_operand
-from modelarchive.exchange.onnx.values import BEFORE, Constant, Operand, Several
+from modelarchive.exchange.onnx.values import Constant, Operand, Several
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import from_pair
@@ -24,16 +24,16 @@ def _sequence(context: Context, index: int = 0) -> Several:
     operand = context.operand(index)
     if not isinstance(operand, Several):
         raise Refusal(f"input {index} of {context.node.op} is no sequence")
-    if operand.rows == BEFORE and context.node.op != "SequenceInsert":
+    if operand.grows and context.node.op != "SequenceInsert":
         raise Refusal(f"{context.node.op} of what the rounds of a Loop before this one have added is not supported")
     return operand
 
 
-def _several(context: Context, parts: list[Operand], rows: Ref | None = None) -> Several:
+def _several(context: Context, parts: list[Operand], before: Several) -> Several:
     if len(parts) > _MOST:
         raise Refusal(f"a sequence of more than {_MOST:,} parts is not supported")
     budget.spend(f"{context.node.op} {context.name!r}", steps=1 + len(parts) // 8)
-    return Several(tuple(parts), rows)
+    return Several(tuple(parts), before.rows, before.grows)
 
 
 def _constant(value: Any, dtype: Any) -> Constant:
@@ -41,7 +41,7 @@ def _constant(value: Any, dtype: Any) -> Constant:
 
 
 def _construct(context: Context) -> Several:
-    return _several(context, [context.operand(index) for index in range(len(context))])
+    return _several(context, [context.operand(index) for index in range(len(context))], Several(()))
 
 
 def _empty(context: Context) -> Several:
@@ -59,11 +59,11 @@ def _place(context: Context, index: int, count: int, *, beyond: int = 0) -> int:
 def _insert(context: Context) -> Several:
     before = _sequence(context)
     parts = list(before.parts)
-    if context.has(2) and before.rows is not None:
+    if context.has(2) and (before.grows or before.rows is not None):
         raise Refusal("SequenceInsert at a place of a sequence of any length is not supported, only at its end")
     place = _place(context, 2, len(parts), beyond=1) if context.has(2) else len(parts)
     parts.insert(place, context.operand(1))
-    return _several(context, parts, before.rows)
+    return _several(context, parts, before)
 
 
 def _erase(context: Context) -> Several:
@@ -73,7 +73,7 @@ def _erase(context: Context) -> Several:
     parts = list(before.parts)
     place = _place(context, 1, len(parts)) if context.has(1) else len(parts) - 1
     del parts[place]
-    return _several(context, parts)
+    return _several(context, parts, before)
 
 
 def _at(context: Context) -> Operand:
@@ -126,7 +126,7 @@ def _split(context: Context) -> Several:
     parts: list[Operand] = list(whole.parts(len(sizes)))
     if not keep:
         parts = [context.op("squeeze", context.builder.reference(each), axis=[axis]) for each in parts]
-    return _several(context, parts)
+    return _several(context, parts, Several(()))
 
 
 def _concat(context: Context) -> Any:

@@ -98,14 +98,12 @@ class Several:
     Attributes:
         parts: What is in it.
         rows: What stands before that: the elements of an array along its first axis; None: nothing.
+        grows: Whether before that stands, too, what the rounds of a loop have added to it so far.
     """
 
     parts: tuple[Operand, ...]
     rows: Ref | None = None
-
-
-#: What a sequence has at the beginning of a round of the loop that adds to it.
-BEFORE: Final = Ref("")
+    grows: bool = False
 
 
 @dataclass(frozen=True)
