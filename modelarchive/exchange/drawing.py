@@ -294,14 +294,21 @@ class GraphBuilder:
             if self.nodes[-1].get("block") is block:
                 block |= self.keep(ref.name, arrays)
             return ref
-        where, last, name = self.find(path)
-        self._declared[key] = name
-        block |= self.keep(name, arrays)
+        place = self.find(path)
+        self._declared[key] = place[-1]
+        block |= self.keep(place[-1], arrays)
+        return self.placed(place, block, refs, value)
+
+    def placed(
+        self, place: tuple[GraphBuilder, str, str], block: Description, refs: Sequence[Ref], value: Value
+    ) -> Ref:
+        """Add a block where :meth:`find` has found a place for it."""
+        where, last, name = place
         inputs = [ref.json for ref in refs]
         if where is self:
             return self._add(name, {"block": block, "inputs": inputs}, value)
         where.nodes.append({"name": last, "block": block})
-        return self.emit(path[-1], {"call": name, "inputs": inputs}, value)
+        return self.emit(last, {"call": name, "inputs": inputs}, value)
 
     def graph(self, outputs: Sequence[Ref] = ()) -> Description:
         """The Graph, and those inside of it; one without inputs and outputs only holds others."""

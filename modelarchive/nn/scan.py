@@ -68,8 +68,8 @@ class Scan(Block):
         count = self.steps([each.shape for each in sequences])
         at_front = [np.moveaxis(each, axis, 0) for each, axis in zip(sequences, self.axes, strict=True)]
         collected: list[Any] = [None] * len(self.output_axes)
-        for step in range(max(count, 1)):
-            # Without a step it runs once all the same: that tells what an output would be.
+        # Without a step it runs once all the same, where there are outputs: that tells what they would be.
+        for step in range(max(count, min(len(collected), 1))):
             elements = [each[step] if count else np.zeros(each.shape[1:], each.dtype) for each in at_front]
             found = self.body(*states, *elements, *others)
             following, outputs = self.results(found if isinstance(found, tuple) else (found,))

@@ -35,15 +35,19 @@ class NestedBuilder(GraphBuilder):
     Attributes:
         origins: The two sizes of a free axis -> an input that has it, and where.
         sources: Dotted name of a parameter -> name in the file, and how it was changed.
+        prefix: The Graph's dotted name in the whole model.
+        prefixes: Names of blocks that stored arrays have in front of their own.
+        rolled: The loops of a known count that have become a Scan; None: all are written out.
     """
+
+    prefix = ""
 
     def __init__(self, stored: Mapping[str, Message], *, is_own: bool = False) -> None:
         paths = [path_of(name) or [] for name in stored]
         super().__init__({path[0] for path in paths if len(path) > 1})
-        self._stored = stored
-        self._is_own = is_own
-        #: Names of blocks that stored arrays have in front of their own.
-        self._prefixes = {".".join(path[:size]) for path in paths for size in range(1, len(path))}
+        self.stored, self.is_own = stored, is_own
+        self.rolled: list[str] | None = []
+        self.prefixes = {".".join(path[:size]) for path in paths for size in range(1, len(path))}
         self.origins: dict[tuple[int, int], tuple[Ref, int]] = {}
         self.sources: dict[str, tuple[str, str]] = {}
         #: Result -> the sizes that it is in another dtype.
@@ -114,12 +118,18 @@ class NestedBuilder(GraphBuilder):
         if constant.part is not None and array.dtype.kind not in "biu":
             with contextlib.suppress(Refusal, SpecError):
                 return constant.part()
-        named = bool(constant.stored) and not constant.changed
-        is_parameter = named and (self._is_own or (array.shape and array.dtype.kind not in "biu"))
-        if array.size <= _MAX_LITERAL and array.dtype.kind != "c" and not is_parameter:
+        if self.is_literal(constant):
             return self.literal(constant.numpy(), preferred)
+        named = bool(constant.stored) and not constant.changed
         name = (self.owners.get(constant.stored) if named else None) or self._own(constant, preferred)
         return self.parameter(preferred, name, array)
+
+    def is_literal(self, constant: Constant) -> bool:
+        """Whether a constant stands in the architecture, and is no parameter."""
+        array = constant.array
+        named = bool(constant.stored) and not constant.changed
+        is_parameter = named and (self.is_own or (array.shape and array.dtype.kind not in "biu"))
+        return array.size <= _MAX_LITERAL and array.dtype.kind != "c" and not is_parameter
 
     def _own(self, constant: Constant, preferred: str) -> str:
         """Make a constant a parameter of the Graph that its name leads to; the parameter's dotted name."""
@@ -127,13 +137,18 @@ class NestedBuilder(GraphBuilder):
         if 0 in array.shape:
             raise Refusal(f"the stored array {constant.stored!r} without elements is not supported")
         named = bool(constant.stored) and not constant.changed
-        path = (path_of(constant.stored) if named else None) or scope_of(constant.stored if named else preferred)
+        stored = self.inside(constant.stored)
+        path = (path_of(stored) if named else None) or scope_of(stored if named else preferred)
         graph, last, name = self.find(path)
         graph.declare(last, array, is_trained=named and array.dtype.kind not in "biuc")
         self.keep("", {name: (constant.stored if named else "", array)})
         if constant.stored:
-            self.sources[name] = (constant.stored, constant.changed)
+            self.sources[names.joined(self.prefix, name)] = (constant.stored, constant.changed)
         return name
+
+    def inside(self, name: str) -> str:
+        """A name of the whole model as it is in this Graph."""
+        return name.removeprefix(f"{self.prefix}.") if self.prefix else name
 
     def _sizes(self, array: np.ndarray, preferred: str) -> Ref:
         """Sizes as an array: those that are not fixed are asked of an input when the network runs."""
@@ -215,24 +230,46 @@ class NestedBuilder(GraphBuilder):
         path = self._path(preferred, kind, parameters) if parameters else []
         ref = self.layer(preferred, block, refs, arrays, path=path, key=key)
         for own, each in parameters.items():
-            if each.key:
-                self.sources[names.joined(self._declared[key], own)] = (each.stored, each.changed)
+            name = names.joined(self.prefix, names.joined(self._declared[key], own))
+            if each.key and self.owners[each.key] == name:
+                self.sources[name] = (each.stored, each.changed)
         if kind == "Dense" and "bias" not in parameters and is_first and key:
             self._without_bias[ref] = (block, key)
             self._first_result[key] = ref
         return ref
 
+    def declare_layer(
+        self, preferred: str, kind: str, fields: Mapping[str, Any], parameters: Mapping[str, Constant]
+    ) -> tuple[Description, str]:
+        """Declare a layer that is not called here; the block, and its name."""
+        block = described(kind, fields)
+        where, last, name = self.find(self._path(preferred, kind, parameters))
+        block |= self.keep(name, {own: (each.key, each.array) for own, each in parameters.items()})
+        where.nodes.append({"name": last, "block": block})
+        for own, each in parameters.items():
+            self.sources[names.joined(name, own)] = (each.stored, each.changed)
+        return block, name
+
+    def give_bias(self, block: Description, name: str, bias: Constant) -> None:
+        """Give a Dense that is declared here a bias."""
+        block["use_bias"] = True
+        shares = self.keep(name, {"bias": (bias.key, bias.array)}).get("shares", {})
+        if shares:
+            block.setdefault("shares", {}).update(shares)
+        elif bias.key:
+            self.sources[names.joined(self.prefix, names.joined(name, "bias"))] = (bias.stored, bias.changed)
+
     def _path(self, preferred: str, kind: str, parameters: Mapping[str, Constant]) -> list[str]:
         """Where a layer shall be declared."""
         fresh = {own: each.stored for own, each in parameters.items() if each.stored and each.key not in self.owners}
-        path = block_path(preferred, fresh)
-        if not fresh and ".".join(path) in self._prefixes and not self._are_stored(path, parameters):
+        path = block_path(self.inside(preferred), {own: self.inside(stored) for own, stored in fresh.items()})
+        if not fresh and ".".join(path) in self.prefixes and not self._are_stored(path, parameters):
             return [*path, kind]  # the name is that of other parameters
         return path
 
     def _are_stored(self, path: Sequence[str], parameters: Mapping[str, Constant]) -> bool:
         """Whether the file has arrays of the names and shapes that a layer's parameters would get."""
-        stored = self._stored
+        stored = self.stored
         wanted = {".".join([*path, own]): each.array.shape for own, each in parameters.items()}
         return all(name in stored and tuple(stored[name].get("dims", ())) == shape for name, shape in wanted.items())
 
@@ -242,11 +279,5 @@ class NestedBuilder(GraphBuilder):
         if not block or bias.array.shape != (block["units"],):
             return None
         del self._without_bias[ref], self._first_result[key]
-        name = self._declared.pop(key)
-        block["use_bias"] = True
-        shares = self.keep(name, {"bias": (bias.key, bias.array)}).get("shares", {})
-        if shares:
-            block.setdefault("shares", {}).update(shares)
-        elif bias.key:
-            self.sources[names.joined(name, "bias")] = (bias.stored, bias.changed)
+        self.give_bias(block, self._declared.pop(key), bias)
         return ref

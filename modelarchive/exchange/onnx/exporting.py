@@ -98,6 +98,7 @@ class Exporter(Walker[Value, Lowering]):
         made = self.emitter.operator("Scan", path, entries, len(outputs), {
             "num_scan_inputs": len(scan.axes), "scan_input_axes": scan.axes, "scan_output_axes": scan.output_axes,
         })  # fmt: skip
+        self.emitter.steps[-1].name = self.emitter.free(path)
         self.emitter.steps[-1].body = Body([(each.tensor, each.known) for each in own], steps, outputs)
         several = known if isinstance(known, tuple) else (known,)
         return [Value(entry, each) for entry, each in zip(made, several, strict=True)]

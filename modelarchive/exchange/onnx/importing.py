@@ -52,11 +52,14 @@ class Importer:
 
     Args:
         model: The model.
+        writes_out: Whether loops of a known count are written out step by step, where the vocabulary has a Scan.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, writes_out: bool = False) -> None:
         self.model = model
         self.builder = NestedBuilder(model.graph.stored, is_own=model.producer.startswith("modelarchive"))
+        if writes_out:
+            self.builder.rolled = None
         self.report = Report()
         #: How often each value is used.
         self.uses: dict[str, int] = {}
@@ -211,8 +214,14 @@ class Importer:
         finally:
             self._opset = opset
 
-    def _branch(self, graph: Graph, around: Scope) -> tuple[Operand, ...]:
-        """Walk a branch, which sees what is around it."""
+    def _branch(self, graph: Graph, around: Scope, builder: NestedBuilder | None = None) -> tuple[Operand, ...]:
+        """Walk a branch, which sees what is around it; a body is a Graph of its own."""
+        if builder is not None:
+            before, self.builder = self.builder, builder
+            try:
+                return self._branch(graph, around)
+            finally:
+                self.builder = before
         scope = dict(around)
         for name, message in graph.stored.items():
             try:

@@ -12,7 +12,7 @@ from modelarchive import dtypes
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref, Report, abstract
 from modelarchive.exchange.onnx.drawing import NestedBuilder
-from modelarchive.exchange.onnx.model import Graph, Node
+from modelarchive.exchange.onnx.model import Node
 from modelarchive.exchange.onnx.values import Constant, Operand, Scope, Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.nn.evaluate import Abstract
@@ -38,7 +38,8 @@ class Context:
         scope: What the names around it stand for.
         uses: How often each value is used.
         opset: The version of ONNX's operators; of one of ai.onnx.ml, that of these.
-        branch: Walks a graph inside of the node, which sees a scope; gives its results.
+        branch: Walks a graph inside of the node, which sees a scope, in a builder of its own if one is given; gives
+            its results.
         lift: Makes what the operator becomes; None: there is nothing.
         asked: Inputs that were asked for.
     """
@@ -50,7 +51,7 @@ class Context:
     scope: Scope
     uses: Mapping[str, int]
     opset: int
-    branch: Callable[[Graph, Scope], tuple[Operand, ...]]
+    branch: Callable[..., tuple[Operand, ...]]
     lift: Lift | None = None
     asked: set[int] = field(default_factory=set)
     _results: list[tuple[Any, ...]] = field(default_factory=list)
@@ -125,6 +126,11 @@ class Context:
         """The same, with Dims for what is not fixed."""
         operand = self.operand(index)
         return list(operand.array.reshape(-1)) if isinstance(operand, Sizes) else self.integers(index)
+
+    def cast_sizes(self, index: int = 0) -> Sizes | None:
+        """The sizes that an input is in another dtype; None: it is none."""
+        operand = self.operand(index)
+        return self.builder.casts.get(operand) if isinstance(operand, Ref) else None
 
     def number(self, index: int) -> Any:
         """The value of an input with one element."""

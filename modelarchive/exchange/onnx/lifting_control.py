@@ -1,4 +1,4 @@
-"""How ONNX's control flow is lifted: branches that are decided or chosen between, loops of a known count."""
+"""How ONNX's control flow is lifted: branches that are decided or chosen between, and loops."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import numpy as np
 from modelarchive.exchange import budget
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
+from modelarchive.exchange.onnx.lifting_loops import Rolled
 from modelarchive.exchange.onnx.model import Graph
-from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant, Operand, Sizes, Unsupported
+from modelarchive.exchange.onnx.values import NAMES_A_STEP, Constant, Operand, Several, Sizes, Unsupported
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
+from modelarchive.nn.dim import from_pair
 from modelarchive.store.deferred import Deferred
 
 #: Rounds of a loop that are written out.
 _MAX_ROUNDS: Final = 4096
+#: Rounds of a loop of a known count up to which it is written out in any case.
+_LONG: Final = 64
 _WHOLE: Final = [None, None, None]
 
 
@@ -60,10 +64,18 @@ def _ref(context: Context, operand: Operand) -> Ref:
 
 
 def _loop(context: Context) -> Any:
-    """The body as often as its count and its condition say, both of which have to be known."""
+    """A Scan; of few rounds, or where its condition has to be looked at, the body as often as these say."""
     body = context.node.graph("body")
-    most = _count(context) if context.has(0) else _MAX_ROUNDS + 1
+    if context.has(1) and not context.is_constant(1):
+        raise Refusal("a Loop whose end depends on values is not supported")
     goes_on = bool(context.number(1)) if context.has(1) else True
+    if goes_on and context.has(0) and isinstance(context.operand(0), Sizes):
+        context.asked.update(range(len(context)))
+        return _rolled_loop(context, body, context.sizes(0)[0])
+    most = _count(context) if context.has(0) else _MAX_ROUNDS + 1
+    if goes_on and _LONG < most <= _MAX_ROUNDS and context.builder.rolled is not None:
+        context.asked.update(range(len(context)))
+        return _rolled_loop(context, body, most)
     carried = [context.operands[index] for index in range(2, len(context))]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in body.outputs[1 + len(carried) :]]
@@ -119,9 +131,19 @@ def _scan(context: Context) -> Any:
     behind = node.integers("scan_output_axes", [0] * outputs), node.integers("scan_output_directions", [0] * outputs)
     axes = [context.axis(axis, index) for index, axis in enumerate(ahead[0], states)]
     rounds = {context.shape(index)[axis] for index, axis in enumerate(axes, states)}
-    total = rounds.pop() if len(rounds) == 1 else None
-    if total is None or not 1 <= total <= _MAX_ROUNDS:
-        raise Refusal(f"Scan over {total} rounds is not supported, only over 1 to {_MAX_ROUNDS:,}, fixed: pass inputs=")
+    total = rounds.pop() if len(rounds) == 1 else 0
+    if total is None or (total > 0 and context.builder.rolled is not None):
+        context.asked.update(range(len(context)))
+        sequences = [
+            (index, axis, bool(turned)) for index, (axis, turned) in enumerate(zip(axes, ahead[1], strict=True), states)
+        ]
+        return _rolled_scan(
+            context, body, sequences, [(axis, bool(turned)) for axis, turned in zip(*behind, strict=True)]
+        )
+    if not 1 <= total <= _MAX_ROUNDS:
+        raise Refusal(
+            f"Scan over {total} rounds is not supported, only over 1 to {_MAX_ROUNDS:,}, or an axis that is free"
+        )
     carried = [context.operands[index] for index in range(states)]
     context.asked.update(range(len(context)))
     kept: list[list[Operand]] = [[] for _ in range(outputs)]
@@ -143,6 +165,107 @@ def _scan(context: Context) -> Any:
     return (*carried, *stacked)
 
 
+def _rolled_scan(
+    context: Context,
+    graph: Graph,
+    sequences: Sequence[tuple[int, int, bool]],
+    outputs: Sequence[tuple[int, bool]],
+) -> tuple[Operand, ...]:
+    """A Scan.
+
+    Args:
+        context: It.
+        graph: Its body.
+        sequences: Of each the input that it is, its axis of steps, and whether it is gone through backwards.
+        outputs: Of each the axis of steps, and whether they are put together backwards.
+    """
+    first, axis, _ = sequences[0]
+    body = Rolled(context, graph, from_pair(*(shape[axis] for shape in context.known(first).shapes)))
+    states = [body.state(context.operands[index]) for index in range(first)]
+    elements = [
+        body.element(body.turned(context.ref(index), axis) if turned else context.ref(index), axis)
+        for index, axis, turned in sequences
+    ]
+    results = body.results([*states, *elements])
+    if any(isinstance(each, Unsupported) for each in results):
+        return (Unsupported(),) * len(context.node.outputs)
+    made = body.made(results[:first], results[first:], [axis for axis, _ in outputs])
+    return (
+        *made[:first],
+        *(
+            body.turned(each, axis % len(context.known_of(each).shapes[0])) if turned else each
+            for each, (axis, turned) in zip(made[first:], outputs, strict=True)
+        ),
+    )
+
+
+def _rolled_loop(context: Context, graph: Graph, count: Any) -> tuple[Operand, ...]:
+    """A Loop of so many rounds, whatever is computed in them."""
+    body = Rolled(context, graph, count)
+    carried = context.operands[2:]
+    stays = _unchanged(graph)
+    is_state = [not isinstance(each, Several) and at not in stays for at, each in enumerate(carried)]
+    given: list[Operand] = []
+    for at, each in enumerate(carried):
+        if is_state[at]:
+            given.append(body.state(each))
+        else:
+            given.append(body.builder.moved(each) if at in stays else Several((), grows=True))
+            if isinstance(each, Several) and each.grows:
+                raise Refusal("a sequence that two loops inside of each other add to is not supported")
+    go_on = Constant(Deferred.of(np.asarray(True)))
+    goes_on, *results = body.results([body.step(), go_on, *given])
+    if any(isinstance(each, Unsupported) for each in (goes_on, *results)):
+        return (Unsupported(),) * len(context.node.outputs)
+    if not isinstance(goes_on, Constant) or goes_on.array.size != 1 or not goes_on.numpy().all():
+        raise Refusal("a Loop whose end depends on values is not supported, only one of as many rounds as an axis has "
+                      "elements, or a known number")  # fmt: skip
+    following = [each for at, each in enumerate(results[: len(carried)]) if is_state[at]]
+    grown = [at for at, each in enumerate(is_state) if not each and at not in stays]
+    added = [_added(results[at]) for at in grown]
+    outputs = [*(each for each in added if each is not None), *results[len(carried) :]]
+    made = body.made(following, outputs, [0] * len(outputs))
+    states, stacked = made[: len(following)], made[len(following) :]
+    found: list[Operand] = []
+    for at, each in enumerate(carried):
+        if is_state[at]:
+            found.append(states.pop(0))
+        elif at in stays or added[grown.index(at)] is None:
+            found.append(each)
+        else:
+            found.append(_behind(context, each, stacked.pop(0)))
+    return (*found, *stacked)
+
+
+def _unchanged(graph: Graph) -> set[int]:
+    """What each round hands on as it is given."""
+    copies = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "Identity"}
+    found = set()
+    for at, (one, other) in enumerate(zip(graph.inputs[2:], graph.outputs[1:], strict=False)):
+        name = other.name
+        while name in copies:
+            name = copies.pop(name)
+        if name == one.name:
+            found.add(at)
+    return found
+
+
+def _added(operand: Operand) -> Operand:
+    """What a round adds to a sequence; None: nothing."""
+    if not isinstance(operand, Several) or not operand.grows or len(operand.parts) > 1:
+        raise Refusal("a Loop that changes a sequence is supported where each round adds one part at its end")
+    return operand.parts[0] if operand.parts else None
+
+
+def _behind(context: Context, operand: Operand, rows: Ref) -> Several:
+    """A sequence with rows added."""
+    parts = operand.parts if isinstance(operand, Several) else ()
+    before = [operand.rows] if isinstance(operand, Several) and operand.rows is not None else []
+    if parts:
+        before.append(context.op("stack", *(context.builder.reference(each) for each in parts), axis=0))
+    return Several((), context.op("concatenate", *before, rows, axis=0) if before else rows)
+
+
 ROWS: Final[list[Lifting]] = [
     Lifting(
         "If",
@@ -150,6 +273,12 @@ ROWS: Final[list[Lifting]] = [
         _branch,
         "where only the network knows the condition, both branches are computed and have to be of one shape",
     ),
-    Lifting("Loop", "(its rounds), stack", _loop, "count and condition known while reading"),
-    Lifting("Scan", "slice, (its rounds), stack", _scan, "a known number of rounds"),
+    Lifting(
+        "Loop",
+        "Scan, (its rounds), stack",
+        _loop,
+        "as many rounds as an axis has elements, or a known number, and then its condition may be computed of "
+        "constants and sizes",
+    ),
+    Lifting("Scan", "Scan, slice, (its rounds), stack", _scan, "opset 9 or newer"),
 ]

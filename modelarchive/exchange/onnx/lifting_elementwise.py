@@ -214,12 +214,14 @@ def _cast_to(context: Context, ref: Ref, to: str, *, saturate: bool) -> Ref:
     return context.as_dtype(ref, to)
 
 
-def _cast(context: Context) -> Ref:
+def _cast(context: Context) -> Ref | Sizes:
     saturate = context.node.flag("saturate", default=True)
     context.node.text("round_mode", "up")
     code = context.node.integer("to")
     if code not in DTYPES:
         raise Refusal(f"the element type {code} is not supported")
+    if (before := context.cast_sizes()) is not None and DTYPES[code] in ("int32", "int64"):
+        return Sizes(before.array, DTYPES[code])
     found = _cast_to(context, context.ref(0), DTYPES[code], saturate=saturate)
     if isinstance(sizes := context.operand(0), Sizes):
         context.builder.casts[found] = sizes

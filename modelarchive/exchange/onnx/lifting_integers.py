@@ -10,6 +10,7 @@ import numpy as np
 from modelarchive import dtypes
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context, Lift
+from modelarchive.exchange.onnx.values import Sizes
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 
@@ -19,7 +20,10 @@ _FAR: Final = {"float16": 100.0, "bfloat16": 100.0, "float64": 1e8}
 
 def _ceil(context: Context) -> Ref:
     down = context.op("floor", context.op("negative", context.ref(0)))
-    return context.op("negative", down)
+    found = context.op("negative", down)
+    if (sizes := context.cast_sizes()) is not None:
+        context.builder.casts[found] = sizes
+    return found
 
 
 def _divide(context: Context) -> Ref:
@@ -27,7 +31,12 @@ def _divide(context: Context) -> Ref:
     dtype = context.alike(0, 1)
     x, y = context.ref(0), context.ref(1)
     if dtype[0] not in "iu":
-        return context.op("divide", x, y)
+        found = context.op("divide", x, y)
+        sizes = context.cast_sizes()
+        if sizes is not None and context.is_constant(1) and abs(context.constant(1)).tolist() == 1:
+            # So exporters count the steps of a range.
+            context.builder.casts[found] = Sizes(np.asarray(sizes.array * int(context.number(1)), object), sizes.dtype)
+        return found
     quotient = context.op("floor_divide", x, y)
     if dtype[0] == "u":
         return quotient

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from modelarchive.exchange.drawing import Ref
 from modelarchive.exchange.onnx.lifting_context import Context
-from modelarchive.exchange.onnx.lifting_sizes import along, sizes_of
+from modelarchive.exchange.onnx.lifting_sizes import along, shaped, sizes_of
 from modelarchive.exchange.refusal import Refusal
 from modelarchive.exchange.rows import Lifting
 from modelarchive.nn.dim import Dim
@@ -53,15 +53,15 @@ def _scatter_nd(context: Context) -> Ref:
     """Places in several axes at once: those axes made one, and the places counted along it."""
     context.alike(0, 2)
     sizes, count = sizes_of(context), context.shape(1)[-1]
-    if not count or count > len(sizes) or any(isinstance(each, Dim) for each in sizes[1:]):
-        raise Refusal("ScatterND into axes that are not fixed is not supported: pass inputs=")
+    if not count or count > len(sizes) or any(isinstance(each, Dim) for each in sizes[count:]):
+        raise Refusal("ScatterND of rows whose axes that are not fixed is not supported: pass inputs=")
     places = context.as_dtype(context.ref(1), "int64")
     rank = len(context.shape(1))
     flat: Ref | None = None
     for axis in range(count):
         own = context.op("slice", places, index=[*[_WHOLE] * (rank - 1), axis])
         if isinstance(sizes[axis], Dim):
-            size = context.op("slice", context.op("shape_of", context.ref(0)), index=[0])
+            size = context.op("slice", context.op("shape_of", context.ref(0)), index=[axis])
         else:
             size = context.literal(int(sizes[axis]), "int64")
         below = context.op("less", own, context.literal(0, "int64"))
@@ -80,8 +80,7 @@ def _scatter_nd(context: Context) -> Ref:
     updates = context.op("reshape", context.ref(2), shape=[-1])
     whole = context.op("reshape", context.ref(0), shape=[-1])
     found = context.op("scatter", whole, indices, updates, axis=0, reduction=_reduction(context))
-    lead: Any = -1 if isinstance(sizes[0], Dim) else int(sizes[0])
-    return context.op("reshape", found, shape=[lead, *(int(each) for each in sizes[1:])])
+    return shaped(context, found, [each if isinstance(each, Dim) else int(each) for each in sizes])
 
 
 def _tensor_scatter(context: Context) -> Ref:
@@ -123,7 +122,7 @@ ROWS: Final[list[Lifting]] = [
     Lifting("TopK", "argsort, slice, gather", _top, "how many known"),
     Lifting("ScatterElements", "scatter", _scatter_elements),
     Lifting("Scatter", "scatter", _scatter_elements, "as ScatterElements"),
-    Lifting("ScatterND", "reshape, scatter", _scatter_nd, "sizes known, but for the first"),
+    Lifting("ScatterND", "reshape, scatter", _scatter_nd, "sizes of rows known"),
     Lifting("TensorScatter", "scatter", _tensor_scatter, "sizes known"),
     Lifting("ReverseSequence", "where, gather", _reverse_sequence),
 ]

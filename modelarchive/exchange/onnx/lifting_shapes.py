@@ -119,7 +119,7 @@ def _range(context: Context) -> Ref:
 def _limit(context: Context) -> Any:
     """Where a range ends: a size, also one that became a float."""
     operand = context.operand(1)
-    behind = context.builder.casts.get(operand) if isinstance(operand, Ref) else None
+    behind = context.cast_sizes(1)
     if behind is not None and behind.array.size == 1:
         return behind.array.reshape(-1)[0]
     if isinstance(operand, Constant):

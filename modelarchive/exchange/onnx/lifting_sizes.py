@@ -153,6 +153,9 @@ def counted(context: Context, size: Any) -> Ref:
             rest = size.pair[0] // one[0], size.pair[1] // one[1]
             if rest in origins or rest[0] == rest[1]:
                 return _of_both(context, along(context, *place), rest)
+        fewer = {many - own for own, many in zip(size.pair, one, strict=True)}
+        if len(fewer) == 1 and min(fewer) > 0:
+            return context.op("slice", along(context, *place), index=[[None, -min(fewer), None]])
     for ref, axis in context.builder.with_axis(size.pair):
         origins[size.pair] = (ref, axis)
         return along(context, ref, axis)

@@ -189,11 +189,15 @@ def _made_one(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, 
 
 def _read_at(trial: Trial, model: Model, values: Mapping[str, np.ndarray], notes: Sequence[Note]) -> Bundle:
     """The model at some sizes of its free axes."""
-    importer = Importer(model)
-    for note in notes:
-        importer.report.note(note.where, note.what)
-    scope, declared = _inputs(model, importer, trial, values)
-    outputs = importer.run(model.graph, scope)
+    for writes_out in (False, True):
+        importer = Importer(model, writes_out=writes_out)
+        for note in notes:
+            importer.report.note(note.where, note.what)
+        scope, declared = _inputs(model, importer, trial, values)
+        outputs = importer.run(model.graph, scope)
+        # What a Scan cannot say, the steps of a loop may that are written out one by one.
+        if not importer.report.problems or not importer.builder.rolled:
+            break
     if importer.report.problems:
         raise ConversionError(importer.report.problems, file=model.file.path)
     architecture = {"vocabulary": 1, "inputs": declared, "model": importer.builder.graph(outputs)}

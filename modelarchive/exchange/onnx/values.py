@@ -97,9 +97,13 @@ class Several:
 
     Attributes:
         parts: What is in it.
+        rows: What stands before that: the elements of an array along its first axis; None: nothing.
+        grows: Whether before that stands, too, what the rounds of a loop have added to it so far.
     """
 
     parts: tuple[Operand, ...]
+    rows: Ref | None = None
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def needed(nodes: Sequence[Node], outputs: Sequence[str], uses: dict[str, int]) 
         looked_at += 2 + len(node.outputs)
         if not wanted.isdisjoint(filter(None, node.outputs)):
             found.append(node)
-            for name in (*node.inputs, *_captured(node.attributes)):
+            for name in (*node.inputs, *captured(node.attributes)):
                 looked_at += 1
                 if name:
                     wanted.add(name)
@@ -132,11 +136,13 @@ def needed(nodes: Sequence[Node], outputs: Sequence[str], uses: dict[str, int]) 
     return found[::-1]
 
 
-def _captured(attributes: Mapping[str, Message]) -> Iterator[str]:
-    """Names that the graphs inside of a node take from around it, and names of their own."""
+def captured(attributes: Mapping[str, Message]) -> Iterator[str]:
+    """Names that the graphs inside of a node take from around it, and of what these give."""
     for attribute in attributes.values():
         for graph in [attribute["g"]] if "g" in attribute else attribute.get("graphs", []):
+            nodes = graph.get("node", ())
+            made = {name for node in nodes for name in node.get("output", ())}
             yield from (each.get("name", "") for each in graph.get("output", ()))
-            for node in graph.get("node", ()):
-                yield from node.get("input", ())
-                yield from _captured({each.get("name", ""): each for each in node.get("attribute", ())})
+            for node in nodes:
+                within = captured({each.get("name", ""): each for each in node.get("attribute", ())})
+                yield from (name for name in (*node.get("input", ()), *within) if name not in made)

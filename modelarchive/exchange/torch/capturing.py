@@ -234,7 +234,7 @@ def _captured(
         chooses = has_chosen(exported.graph)
         exported = functional(exported, by_values=by_values or chooses or bool(loops.found))
         if loops.found:
-            roll(exported.graph, loops.found)
+            roll(exported.graph, loops.found, loops.passed)
         if by_values or chooses:
             share(exported.graph)
         if chooses:
@@ -243,7 +243,8 @@ def _captured(
         checks = tuple(dict.fromkeys((whole.returned.checks or {}).values()))
         decided = tuple(whole.returned.decided)
         assumed = whole.returned.assumed
-        guards = replace(found.guards, assumed=0 if assumed is None else assumed.number)
+        guards = replace(found.guards, assumed=0 if assumed is None else assumed.number,
+                         loops=tuple(dict.fromkeys(loops.lines.values())))  # fmt: skip
         return replace(found, checks=checks, decided=decided, names=whole.arguments.names, guards=guards)
 
 

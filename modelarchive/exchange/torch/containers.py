@@ -41,8 +41,8 @@ class Scan(torch.nn.Module):
         count = known.steps([each.shape for each in sequences])
         body = self._modules["body"]
         several = []
-        for step in range(max(count, 1)):
-            # Without a step it runs once all the same: that tells what an output would be.
+        # Without a step it runs once all the same, where there are outputs: that tells what they would be.
+        for step in range(max(count, min(len(self.output_axes), 1))):
             elements = [
                 each.select(axis, step) if count else each.new_zeros((*each.shape[:axis], *each.shape[axis + 1 :]))
                 for each, axis in zip(sequences, self.axes, strict=True)

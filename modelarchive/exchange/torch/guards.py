@@ -53,12 +53,14 @@ class Guards:
         conditions: What held, of symbols.
         assumed: How many truths were taken for true: that any row is chosen.
         largest: The largest numbers of arrays that were taken for the length of an axis, as on the example.
+        loops: Where loops stand whose steps were taken for alike, in words.
     """
 
     axes: Mapping[Any, Axis] = field(default_factory=dict)
     conditions: Sequence[Any] = ()
     assumed: int = 0
     largest: tuple[int, ...] = ()
+    loops: tuple[str, ...] = ()
 
     def broken(self, shapes: Shapes) -> set[int]:
         """The conditions, by their places, that do not hold at some shapes."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import re
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 import torch.fx
 from torch.fx.experimental import proxy_tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
+from modelarchive.exchange.torch.functions_of_sizes import BUILTINS
 from modelarchive.exchange.torch.lines_of_code import line_here
 from modelarchive.exchange.torch.reasons import OfValues
 
@@ -33,6 +35,10 @@ _TAKING_APART: Final = frozenset({torch.unbind, torch.Tensor.unbind})
 _SPLITTING: Final = frozenset({torch.split, torch.Tensor.split})
 #: Arguments of these, with an axis among them.
 _OF_SPLIT: Final = 3
+
+#: Methods that look at a tensor, and compute nothing.
+_LOOKING: Final = frozenset({torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.dim, torch.Tensor.ndim.__get__,
+                             torch.Tensor.dtype.__get__, torch.Tensor.device.__get__})  # fmt: skip
 
 _LIBRARY: Final = torch.library.Library("modelarchive", "FRAGMENT")
 
@@ -70,6 +76,8 @@ class Loops:
     Attributes:
         is_on: Whether they run a few steps, in the place of as many as the size is on the example.
         found: Number of a loop -> how many steps it has.
+        lines: Where each of them stands, in words.
+        passed: The numbers of those that go through what another one gave, without a word: they end with what fits.
         builtins: Name of a type of Python's -> what stands for it.
     """
 
@@ -78,14 +86,23 @@ class Loops:
         self.builtins: Mapping[str, Any] = {
             "range": _StandIn("range", (), {"call": self.over, "types": range | _Range}),
             "enumerate": _StandIn("enumerate", (), {"call": staticmethod(_enumerated), "types": enumerate}),
+            "reversed": _StandIn("reversed", (), {"call": self._backwards, "types": reversed}),
+            "len": self._length,
         }
         self.found: dict[int, Any] = {}
+        self.lines: dict[int, str] = {}
+        self.passed: set[int] = set()
+        #: The loops whose results such a one goes through -> whether from the first one on.
+        self.ways: dict[int, bool] = {}
+        #: What several steps of such a one are given.
+        self._lasting: dict[int, Any] = {}
+        self.made: Callable[[Any], tuple[int, int] | None] = lambda tensor: None
         #: The number and the step of each loop that runs.
         self.active: list[list[int]] = []
 
     def begin(self) -> None:
         """Forget the loops of another run."""
-        self.found, self.active = {}, []
+        self.found, self.lines, self.passed, self.active, self._lasting = {}, {}, set(), [], {}
 
     def over(self, *bounds: Any) -> Any:
         """What ``range`` gives, which takes sizes that have no number."""
@@ -96,16 +113,84 @@ class Loops:
 
     def through(self, count: Any, item: Callable[[int], Any]) -> Iterator[Any]:
         """The first items of a loop of `count` steps."""
-        number = len(self.found) + 1
-        self.found[number] = count
-        here = [number, 0]
-        self.active.append(here)
+        self.leave()
+        here = self._enter(count)
         try:
             for step in range(STEPS):
                 here[1] = step
                 yield item(step)
         finally:
             self.active[:] = [each for each in self.active if each is not here]
+
+    def _enter(self, count: Any) -> list[int]:
+        """The number and the first step of another loop, which runs now."""
+        number = len(self.found) + 1
+        self.found[number], self.lines[number] = count, line_here()
+        self.active.append([number, 0])
+        return self.active[-1]
+
+    def leave(self) -> None:
+        """End a loop that goes through what another one gave."""
+        self.active[:] = [each for each in self.active if each[0] not in self.passed]
+
+    def given(self, tensors: Iterable[Any]) -> None:
+        """See whether a call takes what the steps of a loop gave one after the other, as ``for y in outputs`` does.
+
+        What a call takes of a first step, or of a last one, may be the beginning of that; where nothing follows it is
+        taken back.
+        """
+        here = self.active[0] if self.active else None
+        if here is not None and here[0] not in self.passed:
+            return
+        found = [(each, place) for each in tensors if (place := self.made(each))]
+        has_begun = here is None or (here[1] == STEPS - 1 and any(place == (here[0], 0) for _, place in found))
+        found = [pair for pair in found if here is None or has_begun or pair[1][0] != here[0]]
+        if here is not None and not has_begun:
+            alike = [(each, *place) for each, place in found if _same(self.found[place[0]], self.found[here[0]])]
+            fits = [(each, loop, way, step) for each, loop, at in alike for way, step in self._ways(loop, at)
+                    if step in (here[1], here[1] + 1)]  # fmt: skip
+            fitting = {id(each) for each, *_ in fits}
+            if here[1] < STEPS - 1:
+                self._lasting.update((id(each), each) for each, _ in found if id(each) not in fitting)
+            # What earlier steps were given too is the next element only where nothing else is.
+            fits = [each for each in fits if id(each[0]) not in self._lasting] or fits
+            if fits:
+                here[1] = max(step for *_, step in fits)
+                self.ways.update((loop, way) for _, loop, way, _ in reversed(fits))
+                return
+        begins = [place for each, place in found if place[1] in (0, STEPS - 1) and id(each) not in self._lasting]
+        if begins and (here is None or here[1] in (0, STEPS - 1)):
+            self.leave()
+            here = self._enter(self.found[begins[0][0]])
+            self.passed.add(here[0])
+            self.ways = {loop: at == 0 for loop, at in sorted(begins, reverse=True)}
+
+    def _ways(self, loop: int, at: int) -> Iterator[tuple[bool, int]]:
+        """How far what a step of a loop gave is, gone through from the first one on or from the last."""
+        for is_forth in (True, False) if loop not in self.ways else (self.ways[loop],):
+            yield is_forth, at if is_forth else STEPS - 1 - at
+
+    def _steps_in(self, items: Any) -> tuple[int, int] | None:
+        """Where a list has what all steps of a loop gave, and which loop; None: nowhere."""
+        steps = [self.made(each) for each in items] if type(items) in (list, tuple) and self.found else []
+        for at in range(len(steps) - STEPS + 1):
+            number = (steps[at] or (0, 0))[0]
+            if number and steps[at : at + STEPS] == [(number, step) for step in range(STEPS)]:
+                return at, number
+        return None
+
+    def _backwards(self, items: Any) -> Any:
+        """What ``reversed`` gives, which takes lists of what a loop gave."""
+        place = self._steps_in(items)
+        if place is None or len(items) > STEPS:
+            return reversed(items)
+        return self.through(self.found[place[1]], lambda at: items[STEPS - 1 - at])
+
+    def _length(self, items: Any) -> Any:
+        """What ``len`` gives, which takes lists of what a loop gave."""
+        place = self._steps_in(items)
+        of_length: Any = BUILTINS["len"]
+        return of_length(items) if place is None else len(items) - STEPS + self.found[place[1]]
 
     def is_long(self, count: Any) -> bool:
         """Whether a loop has no number of steps, and on the example as many as are run."""
@@ -117,8 +202,7 @@ class Loops:
         def create_node(tracer: Any, create: Callable[..., torch.fx.Node], *given: Any, **named: Any) -> torch.fx.Node:
             node = create(tracer, *given, **named)
             if self.active and node.op == "call_function":
-                marks = "".join(f"\n  in step {step} of loop {number}" for number, step in self.active)
-                node.meta["stack_trace"] = f"{node.meta.get('stack_trace') or ''}{marks}"
+                node.meta["stack_trace"] = unmarked(node.meta.get("stack_trace"), self.active)
             return node
 
         if self.is_on:
@@ -129,14 +213,19 @@ class Loops:
         return _Collecting(self) if self.is_on else contextlib.nullcontext()
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two sizes are one."""
+    return one is other or bool(one.node.expr == other.node.expr)
+
+
 def marks_of(node: torch.fx.Node) -> tuple[tuple[int, int], ...]:
     """The number and the step of each loop that a call was made in, the outermost first."""
     return tuple((int(loop), int(step)) for step, loop in _MARK.findall(node.meta.get("stack_trace") or ""))
 
 
-def unmarked(trace: str | None) -> str:
-    """A node's trace without those marks."""
-    return _MARK.sub("", trace or "")
+def unmarked(trace: str | None, marks: Iterable[Sequence[int]] = ()) -> str:
+    """A node's trace without those marks, but for some."""
+    return _MARK.sub("", trace or "") + "".join(f"\n  in step {step} of loop {number}" for number, step in marks)
 
 
 def _compared(name: str) -> Callable[..., Any]:
@@ -232,6 +321,12 @@ class _Collecting(TorchFunctionMode):
         super().__init__()
         self._loops = loops
         self._made: dict[int, tuple[Any, tuple[int, int]]] = {}
+        loops.made = self._step
+
+    def __exit__(self, *raised: Any) -> None:
+        """A loop through what another one gave does not go on behind the forward."""
+        self._loops.leave()
+        super().__exit__(*raised)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run a function of PyTorch."""
@@ -247,6 +342,8 @@ class _Collecting(TorchFunctionMode):
             dim = 0 if is_split and len(row) < _OF_SPLIT else dim
             if self._loops.is_long(row[0].shape[dim]):
                 return _Rows(self._loops, row[0], dim % row[0].ndim, keeps=is_split)
+        if self._loops.found and func not in _LOOKING:
+            self._loops.given(each for each in pytree.tree_leaves(row) if isinstance(each, torch.Tensor))
         found = func(*args, **kwargs)
         if self._loops.active:
             number, step = self._loops.active[0]
@@ -268,11 +365,12 @@ class _Collecting(TorchFunctionMode):
         for at in range(len(several) - STEPS + 1):
             some = steps[at : at + STEPS]
             first = some[0] or some[-1]
-            if first is None or first[0] in [number for number, _ in self._loops.active]:
+            if first is None or first[0] in [each for each, _ in self._loops.active if each not in self._loops.passed]:
                 continue
             ascending = [(first[0], step) for step in range(STEPS)]
             if some not in (ascending, ascending[::-1]):
                 continue
+            self._loops.leave()
             rows = list(several[at : at + STEPS])
             dim %= rows[0].ndim + is_new
             is_reversed = some != ascending

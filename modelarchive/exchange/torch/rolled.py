@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import sympy  # type: ignore[import-untyped, unused-ignore]
 import torch
@@ -17,6 +18,10 @@ from modelarchive.exchange.torch.lines_of_code import line_of_call
 from modelarchive.exchange.torch.looping import COLLECT, marks_of, unmarked
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.steps import SCAN, Body, Row, Step, alike, expression_of
+
+_OF_ONE: Final = "it uses what one of the steps of a loop of any length gave, which is not the last"
+#: Steps one after the other, from which on another loop goes through what these gave.
+_GOES_THROUGH: Final = 3
 
 
 class Rolled:
@@ -36,24 +41,31 @@ class Rolled:
         self._env = count.node.shape_env
         self.inside = {node for row in self.rows for node in row.steps()}
         self.body = torch.fx.Graph()
-        self.states: dict[int, Node] = {}
+        #: Row, and how many steps ago -> it in the body.
+        self.states: dict[tuple[int, int], Node] = {}
         self.elements: dict[Any, Node] = {}
         self.others: dict[Node, Node] = {}
         self.made: dict[int, Node] = {}
         self.outputs: dict[int, int] = {}
         self.axes: list[int] = []
+        #: Row -> the calls that take what a single step gave: step, call, and which of the results of all it is.
+        self._handed: dict[int, list[tuple[int, Node, Any]]] = {}
 
     def make(self) -> None:
         """Make the call, and take the steps out."""
         last = max(self.inside, key=list(self.graph.nodes).index)
         self._next = last.next
-        firsts = {each.at: each.first for each in self._given() if isinstance(each, Step.Carried)}
-        firsts = {at: first for at, first in firsts.items() if not isinstance(self.rows[at].form, Step.Written)}
-        for at, first in sorted(firsts.items()):
-            self.states[at] = self._placeholder(first.name, self.rows[at].value)
-        forms = [each.form for each in self.rows if isinstance(each.form, Step.Element)]
+        firsts = {
+            (each.at, ago): first
+            for each in self._given()
+            if isinstance(each, Step.Carried) and not isinstance(self.rows[each.at].form, Step.Written)
+            for ago, first in enumerate(reversed(each.firsts), start=1)
+        }
+        for place, first in sorted(firsts.items(), key=lambda pair: pair[0]):
+            self.states[place] = self._placeholder(first.name, self.rows[place[0]].value)
+        forms = [element for each in self.rows for element in _elements(each.form)]
         counted = [each for each in self._given() if isinstance(each, Step.Counted)]
-        for each in dict.fromkeys([*(_whole(form) for form in forms), *counted]):
+        for each in dict.fromkeys([*forms, *counted]):
             self.elements[each] = self._placeholder("element", self._value_of(each))
         if not self.elements:
             each = Step.Counted(sympy.Integer(0), 1)
@@ -67,12 +79,12 @@ class Rolled:
         inputs = [*self.states.values(), *self.elements.values(), *(
             placeholder for node, placeholder in self.others.items() if isinstance(node.meta.get("val"), torch.Tensor)
         )]  # fmt: skip
-        results = [*(self.made[at] for at in self.states), *(self._element_of(at) for at in self.outputs)]
-        for at, each in zip(self.states, results, strict=False):
-            if not alike(self.states[at], each):
-                raise OfValues(
-                    f"what a loop of any length hands on changes its shape{line_of_call(self.rows[at].nodes[0])}"
-                )
+        following = [self.states[at, ago - 1] if ago > 1 else self.made[at] for at, ago in self.states]
+        for place, each in zip(self.states, following, strict=True):
+            if not alike(self.states[place], each):
+                line = line_of_call(self.rows[place[0]].nodes[0])
+                raise OfValues(f"what a loop of any length hands on changes its shape{line}")
+        results = [*following, *(self._element_of(at) for at in self.outputs)]
         self.body.output(tuple(results))
         call = self._insert(firsts, inputs, results)
         self._connect(call, wanted)
@@ -104,8 +116,13 @@ class Rolled:
 
     def _copy(self, at: int, row: Row) -> None:
         if isinstance(row.form, Step.Element):
-            element = self.elements[_whole(row.form)]
+            element = self.elements[replace(row.form, keeps=False)]
             self.made[at] = self._unsqueezed(element, row) if row.form.keeps else element
+            return
+        if isinstance(row.form, Step.Window):
+            several = [self.elements[each] for each in row.form.elements()]
+            self.made[at] = self.body.call_function(torch.ops.aten.stack.default, (several, row.form.dim))
+            self.made[at].meta = dict(row.nodes[-1].meta)
             return
         if isinstance(row.form, Step.Written):
             return
@@ -127,7 +144,7 @@ class Rolled:
         if isinstance(value, Step.Inside):
             return self.made[value.at]
         if isinstance(value, Step.Carried):
-            return self.states[value.at]
+            return self.states[value.at, len(value.firsts)]
         if isinstance(value, Step.Counted):
             return self.elements[value]
         return self.others[value] if isinstance(value, Node) else value
@@ -135,40 +152,52 @@ class Rolled:
     # ------------------------------------------------------------------ what is used of it
 
     def _wanted(self) -> list[tuple[int, Any]]:
-        """What is used outside: (row, the call that uses it; None: as it is after the last step)."""
-        found: list[tuple[int, Any]] = []
+        """What is used outside: (row, the call that uses it; or how many steps from the end it is used as it is)."""
+        found: dict[tuple[int, Any], None] = {}
         for at, row in enumerate(self.rows):
-            last = len(row.nodes)
-            users = [
-                (step, user) for step, node in enumerate(row.steps()) for user in node.users if user not in self.inside
-            ]
-            for step, user in users:
-                if user.target is COLLECT and self._is_collected(user, row):
-                    if (at, user) not in found:
-                        found.append((at, user))
-                elif step == last and not self._is_of_step(user, step):
-                    if (at, None) not in found:
-                        found.append((at, None))
-                elif self._is_of_step(user, step):
-                    if (at, "steps") not in found:
-                        found.append((at, "steps"))
-                else:
-                    what = "uses what one of the steps of a loop of any length gave, which is not the last"
-                    raise OfValues(f"it {what}{line_of_call(user)}")
+            users: dict[int | None, list[tuple[int, Node]]] = {}
+            for step, node in enumerate(row.steps()):
+                for user in node.users:
+                    if user.target is COLLECT and self._is_collected(user, row):
+                        found[at, user] = None
+                    elif user not in self.inside:
+                        users.setdefault(self._place_of(user)[0], []).append((step, user))
+            for several in users.values():
+                pairs = [(step, self._place_of(user)[1]) for step, user in several]
+                for step, user in several:
+                    ago = len(row.nodes) - step + 1
+                    index = self._index(pairs, (step, self._place_of(user)[1]), ago)
+                    if index is None and (ago == 1 or (at, ago) in self.states):
+                        found[at, ago] = None
+                        continue
+                    if isinstance(row.form, Step.Written) or (index is None and step > 1 and ago > 2):
+                        raise OfValues(f"{_OF_ONE}{line_of_call(user)}")
+                    if index is None:
+                        index = sympy.Integer(step) if step <= 1 else sympy.simplify(self.count - ago)
+                    self._handed.setdefault(at, []).append((step, user, index))
+                    found[at, "steps"] = None
         for at, user in found:
             axis = user.args[1] if isinstance(user, Node) else 0
-            if (user is not None or at not in self.states) and at not in self.outputs:
+            if (at, user) not in self.states and at not in self.outputs:
                 form = self.rows[at].form
                 self.outputs[at] = form.dim if isinstance(form, Step.Written) else axis
-        return found
+        return list(found)
+
+    def _place_of(self, user: Node) -> tuple[int | None, int]:
+        """The other loop that a call is made in, and its step there."""
+        return next((mark for mark in marks_of(user) if mark[0] != self.number), (None, 0))
+
+    def _index(self, pairs: Sequence[tuple[int, int]], place: tuple[int, int], ago: int) -> Any:
+        """Which of all results another loop takes that goes through them, by pairs of steps; None: a single one."""
+        step, other = place
+        forth = {one for one, another in pairs if one - another == step - other}
+        back = {one for one, another in pairs if one + another == step + other}
+        if max(len(forth), len(back)) < _GOES_THROUGH:
+            return None
+        return sympy.Integer(step) if len(forth) >= len(back) else sympy.simplify(self.count - ago)
 
     def _is_collected(self, user: Node, row: Row) -> bool:
         return list(user.args[0])[self.skipped :] == row.steps()
-
-    def _is_of_step(self, user: Node, step: int) -> bool:
-        """Whether a call is made in the same step of a later loop."""
-        marks = [mark for mark in marks_of(user) if mark[0] != self.number]
-        return bool(marks) and marks[0] == (marks[0][0], step + self.skipped)
 
     def _element_of(self, at: int) -> Node:
         form = self.rows[at].form
@@ -185,7 +214,7 @@ class Rolled:
 
     # ------------------------------------------------------------------ the program around it
 
-    def _insert(self, firsts: Mapping[int, Node], inputs: list[Node], results: list[Node]) -> Node:
+    def _insert(self, firsts: Mapping[tuple[int, int], Node], inputs: list[Node], results: list[Node]) -> Node:
         meta = {
             "nn_module_stack": _common(self.rows),
             "stack_trace": unmarked(self.rows[0].nodes[0].meta.get("stack_trace")),
@@ -256,7 +285,7 @@ class Rolled:
 
     def _connect(self, call: Node, wanted: list[tuple[int, Any]]) -> None:
         """Let what used the steps use the call."""
-        places = [*self.states, *self.outputs]
+        places: list[Any] = [*self.states, *self.outputs]
         items: dict[int, Node] = {}
 
         def item(number: int) -> Node:
@@ -266,22 +295,24 @@ class Rolled:
 
         for at, user in wanted:
             row = self.rows[at]
-            if user is None and at in self.states:
-                self._replace(row, item(places.index(at)))
+            if (at, user) in self.states:
+                self._replace(row, item(places.index((at, user))), user)
                 continue
             whole, axis = item(len(self.states) + list(self.outputs).index(at)), self.outputs[at]
             if isinstance(user, Node):
                 self._collect(user, whole, axis)
             elif user == "steps":
-                self._hand_on(row, whole, axis)
+                self._hand_on(at, whole, axis)
             elif isinstance(row.form, Step.Written):
                 self._replace(row, self._written(row.form, whole))
             else:
                 self._replace(row, self._called(torch.ops.aten.select.int, (whole, axis, -1), row.value))
 
-    def _replace(self, row: Row, new: Node) -> None:
-        if row.last is not None:
-            row.last.replace_all_uses_with(new, delete_user_cb=lambda user: user not in self.inside)
+    def _replace(self, row: Row, new: Node, ago: int = 1) -> None:
+        steps = [*row.nodes, row.last]
+        old = steps[-ago]
+        if old is not None:
+            old.replace_all_uses_with(new, delete_user_cb=lambda user: user not in self.inside)
 
     def _collect(self, user: Node, whole: Node, axis: int) -> None:
         steps, dim, _, is_reversed = user.args
@@ -299,14 +330,15 @@ class Rolled:
     def _moved(self, user: Node) -> torch.Tensor:
         return self._resized(user.meta["val"], user.args[1], self.count)
 
-    def _hand_on(self, row: Row, whole: Node, axis: int) -> None:
-        """Another loop takes what the steps of this one gave, step by step."""
-        for step, node in enumerate(row.steps()):
-            for user in [each for each in node.users if each not in self.inside and self._is_of_step(each, step)]:
-                with self.graph.inserting_before(user):
-                    element = self.graph.call_function(torch.ops.aten.select.int, (whole, axis, step))
-                element.meta = {**user.meta, "val": node.meta["val"]}
-                user.replace_input_with(node, element)
+    def _hand_on(self, at: int, whole: Node, axis: int) -> None:
+        """What takes the results of single steps, as another loop does step by step, takes them out of all."""
+        steps = self.rows[at].steps()
+        for step, user, place in self._handed[at]:
+            number = self._number(place)
+            with self.graph.inserting_before(user):
+                element = self.graph.call_function(torch.ops.aten.select.int, (whole, axis, number))
+            element.meta = {**user.meta, "val": steps[step].meta["val"]}
+            user.replace_input_with(steps[step], element)
 
     def _written(self, form: Step.Written, whole: Node) -> Node:
         """An array of which the steps have written elements."""
@@ -329,8 +361,11 @@ class Rolled:
         return found if len(parts) == 1 else self._called(torch.ops.aten.cat.default, (parts, dim), value)
 
 
-def _whole(form: Step.Element) -> Step.Element:
-    return Step.Element(form.source, form.dim, form.first, form.by)
+def _elements(form: Any) -> list[Step.Element]:
+    """What is taken, element by element."""
+    if isinstance(form, Step.Window):
+        return form.elements()
+    return [replace(form, keeps=False)] if isinstance(form, Step.Element) else []
 
 
 def _fake(rows: Sequence[Row]) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from modelarchive.exchange.torch.lifting import CHECKS, word
 from modelarchive.exchange.torch.lines_of_code import line_of_call
-from modelarchive.exchange.torch.looping import COLLECT, STEPS, marks_of
+from modelarchive.exchange.torch.looping import COLLECT, STEPS, marks_of, unmarked
 from modelarchive.exchange.torch.reasons import OfValues
 from modelarchive.exchange.torch.rolled import Rolled
 from modelarchive.exchange.torch.steps import Row, Step, alike, expression_of
@@ -25,20 +25,29 @@ from modelarchive.exchange.torch.steps import Row, Step, alike, expression_of
 _COUNTING: Final = (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor, torch.ops.aten.mul.Tensor,
                     torch.ops.aten.div.Tensor)  # fmt: skip
 
+#: Calls that are given places.
+_PLACING: Final = frozenset({"select", "slice", "select_scatter", "slice_scatter"})
+#: Elements side by side that a step takes at most.
+_WIDEST: Final = 64
 
 #: Sizes, and what is calculated of them: a step takes it as it is.
 _NUMBERS: Final = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
 
 
-def roll(graph: torch.fx.Graph, loops: Mapping[int, Any]) -> None:
+def roll(graph: torch.fx.Graph, loops: Mapping[int, Any], passed: Collection[int] = ()) -> None:
     """Put one call in the place of each loop's steps.
+
+    Args:
+        graph: The program.
+        loops: Number of a loop -> how many steps it has.
+        passed: Those of which it was not seen where they end.
 
     Raises:
         OfValues: The steps do different things.
     """
     _simplify(graph)
     for number, count in loops.items():
-        _Loop(graph, number, count).roll()
+        _Loop(graph, number, count, number in passed).roll()
     for node in list(graph.nodes):
         if node.target is COLLECT:
             raise OfValues(f"it puts together what several loops gave{line_of_call(node)}")
@@ -86,12 +95,16 @@ class _Loop:
     graph: torch.fx.Graph
     number: int
     count: Any
+    is_passed: bool = False
     rows: list[Row] = field(default_factory=list)
 
     def roll(self) -> None:
         """Put one call in the place of its steps."""
         steps = self._steps()
         if not any(steps):
+            return
+        if self.is_passed and not all(steps):
+            self._end(each for step in steps for each in step)
             return
         self._lift_out(steps)
         skipped = 0
@@ -104,6 +117,12 @@ class _Loop:
             except _OtherError as error:
                 raise OfValues(str(error)) from None
         Rolled(self.graph, self.number, self.rows, self.count - skipped, skipped).make()
+
+    def _end(self, nodes: Iterable[Node]) -> None:
+        """Take calls for what comes after the loop."""
+        for node in nodes:
+            marks = [mark for mark in marks_of(node) if mark[0] != self.number]
+            node.meta["stack_trace"] = unmarked(node.meta.get("stack_trace"), marks)
 
     def _steps(self) -> list[list[Node]]:
         found: list[list[Node]] = [[] for _ in range(STEPS)]
@@ -184,13 +203,13 @@ class _Loop:
             if isinstance(form, Step.Inside):
                 return found.get(value) == form.at
             if isinstance(form, Step.Carried):
-                return value is rows[form.at].nodes[-1]
+                return value is rows[form.at].nodes[-len(form.firsts)]
             if isinstance(form, Step.Counted):
                 other = expression_of(value)
                 return other is not None and sympy.simplify(form.first + form.by * step - other) == 0
             return type(form) is type(value) and bool(form == value)
 
-        for node in last:
+        for place, node in enumerate(last):
             each = next(
                 (
                     (at, row)
@@ -200,6 +219,9 @@ class _Loop:
                 ),
                 None,
             )
+            if each is None and self.is_passed:
+                self._end(last[place:])
+                return
             if each is None:
                 raise _differing(node)
             at, row = each
@@ -220,8 +242,10 @@ class _Loop:
                 at = next(each[1] for each in where if each)
                 if [each and each[0] for each in where] == list(range(len(values))):
                     return Step.Inside(at)
-                if where[0] is None and [each and each[0] for each in where[1:]] == list(range(len(values) - 1)):
-                    return Step.Carried(at, first)
+                ago = next(ago for ago, each in enumerate(where) if each)
+                earlier = [each and each[0] for each in where]
+                if ago and earlier == [*[None] * ago, *range(len(values) - ago)]:
+                    return Step.Carried(at, tuple(values[:ago]))
             elif len(set(values)) == 1:
                 return first
         elif all(type(each) is type(first) and each == first for each in values):
@@ -245,17 +269,23 @@ class _Loop:
     def _form(self, row: Row, places: Mapping[Node, tuple[int, int]]) -> Any:
         """What a call is that takes, or writes, another element at each step; None: a call like any other."""
         name, args = word(row.nodes[0]), row.args
+        counted = [each for each in pytree.tree_leaves((args, row.kwargs)) if isinstance(each, Step.Counted)]
+        if name in _PLACING and any(each.first.is_negative for each in counted):
+            raise _OtherError(f"a loop of any length counts its first places from the end{line_of_call(row.nodes[0])}")
         if name == "select" and isinstance(args[2], Step.Counted) and isinstance(args[0], Node):
             return Step.Element(args[0], args[1] % args[0].meta["val"].ndim, args[2].first, args[2].by)
-        if name == "slice" and isinstance(args[0], Node) and len(args) >= 4 and _is_one(args[2], args[3]):
-            return Step.Element(args[0], args[1] % args[0].meta["val"].ndim, args[2].first, args[2].by, keeps=True)
+        if name == "slice" and isinstance(args[0], Node) and (size := _width(args[2:])):
+            dim = args[1] % args[0].meta["val"].ndim
+            if size == 1:
+                return Step.Element(args[0], dim, args[2].first, args[2].by, keeps=True)
+            return Step.Window(args[0], dim, args[2].first, args[2].by, size)
         scatters = name == "select_scatter" and isinstance(args[3], Step.Counted)
-        if scatters or (name == "slice_scatter" and len(args) >= 5 and _is_one(args[3], args[4])):
+        if scatters or (name == "slice_scatter" and _width(args[3:]) == 1):
             own = places[row.nodes[0]][1]
             readers = {places[user][1] for node in row.nodes[:-1] for user in node.users if user in places}
-            if isinstance(args[0], Step.Carried) and args[0].at == own and readers <= {own}:
-                dim = args[2] % args[0].first.meta["val"].ndim
-                return Step.Written(args[0].first, args[1], dim, args[3].first, args[3].by, keeps=not scatters)
+            if args[0] == Step.Carried(own, getattr(args[0], "firsts", ())[:1]) and readers <= {own}:
+                dim = args[2] % args[0].firsts[0].meta["val"].ndim
+                return Step.Written(args[0].firsts[0], args[1], dim, args[3].first, args[3].by, keeps=not scatters)
         if any(isinstance(each, Step.Counted) for each in pytree.tree_leaves(args)):
             if row.nodes[0].target not in _COUNTING:
                 raise _OtherError(f"a loop of any length calculates with the number of its step in a way that is not "
@@ -267,21 +297,25 @@ class _Loop:
     @staticmethod
     def _check_states(rows: Sequence[Row]) -> None:
         """Refuse what is handed on in another shape or dtype than at first."""
-        firsts: dict[int, Node] = {}
+        firsts: dict[tuple[int, int], Node] = {}
         for row in rows:
             for each in () if isinstance(row.form, Step.Written) else pytree.tree_leaves((row.args, row.kwargs)):
-                if isinstance(each, Step.Carried):
-                    if not alike(each.first, rows[each.at].nodes[-1]):
+                if not isinstance(each, Step.Carried):
+                    continue
+                for ago, first in enumerate(reversed(each.firsts), start=1):
+                    if not alike(first, rows[each.at].nodes[-1]):
                         raise _OtherError(
                             f"what a loop of any length hands on is of another shape or dtype than at first"
                             f"{line_of_call(rows[each.at].nodes[-1])}"
                         )
-                    if firsts.setdefault(each.at, each.first) is not each.first:
+                    if firsts.setdefault((each.at, ago), first) is not first:
                         raise _OtherError(f"a loop hands on two arrays as one{line_of_call(row.nodes[-1])}")
 
 
-def _is_one(start: Any, end: Any) -> bool:
-    """Whether two places are one apart at all steps."""
+def _width(bounds: Sequence[Any]) -> int:
+    """How far apart two places are at all steps; 0: they are not, not always as far, or too far."""
+    start, end, by = (*bounds, None, None, None)[:3]
     if not isinstance(start, Step.Counted) or not isinstance(end, Step.Counted) or start.by != end.by:
-        return False
-    return bool(sympy.simplify(end.first - start.first) == 1)
+        return 0
+    found = sympy.simplify(end.first - start.first)
+    return int(found) if by in (None, 1) and found.is_Integer and 0 < found <= _WIDEST else 0

@@ -44,10 +44,10 @@ class Step:
 
     @dataclass(frozen=True)
     class Carried:
-        """The result of a call of the step before; at the first step another array."""
+        """The result of a call of an earlier step; at the first steps other arrays, as many as it is steps ago."""
 
         at: int
-        first: Node
+        firsts: tuple[Node, ...]
 
     @dataclass(frozen=True)
     class Counted:
@@ -65,6 +65,20 @@ class Step:
         first: Any
         by: int
         keeps: bool = False
+
+    @dataclass(frozen=True)
+    class Window:
+        """So many elements side by side, whose place goes up or down by so many."""
+
+        source: Node
+        dim: int
+        first: Any
+        by: int
+        size: int
+
+        def elements(self) -> list[Step.Element]:
+            """They, one by one."""
+            return [Step.Element(self.source, self.dim, self.first + at, self.by) for at in range(self.size)]
 
     @dataclass(frozen=True)
     class Written:

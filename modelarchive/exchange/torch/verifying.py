@@ -39,6 +39,12 @@ _OF_LARGEST: Final = (
     "it that length (x.shape[1], say), or leave that part to what calls the network"
 )
 
+#: What is said where loops were taken for the same at all steps.
+_OF_LOOPS: Final = (
+    "the steps of a loop of any length are not all alike: the last one, or one that is far from the first, does "
+    "something else than the others"
+)
+_FIXED: Final = "declare the length as of one size: then all steps are written out as they are"
 #: What is said where it makes a difference whether rows are chosen.
 _OF_ROWS: Final = (
     "what it does depends on whether rows are chosen by values, and was not seen to do the same where none is: compute "
@@ -82,6 +88,9 @@ def verify(network: torch.nn.Module, run: Any, bundle: Bundle, known: Given, gua
             raise ConversionError([("(model)", _OF_LARGEST)]) from error
         if guards is not None and guards.assumed:
             raise SizeError([("(model)", _OF_ROWS)]) from error
+        if guards is not None and guards.loops:
+            problem = f"{_OF_LOOPS}{' or'.join(guards.loops)} ({error.unsupported[0][1]})"
+            raise SizeError([("(model)", problem)], hint=_FIXED) from error
         if isinstance(error, SizeError):
             raise
         raise (SizeError(error.unsupported, hint=error.hint) if trial.sizes else error) from error

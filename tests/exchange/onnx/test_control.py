@@ -94,10 +94,3 @@ def test_a_scan_over_a_known_axis_is_written_out(turned, tmp_path):
                            scan_input_directions=[turned], scan_input_axes=[1], scan_output_axes=[1])  # fmt: skip
     path = make(tmp_path, [one], {"x": ([2, 4], "f")}, {"y": (None, "f"), "rows": (None, "f")}, START)
     compared(path, np.arange(8, dtype=np.float32).reshape(2, 4))
-
-
-def test_a_scan_over_an_axis_that_is_free_is_refused_by_name(tmp_path):
-    body = helper.make_graph([helper.make_node("Neg", ["part"], ["row"])], "b", [info("part", [2])], [info("row", [2])])
-    one = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
-    with pytest.raises(ma.ConversionError, match="Scan over None rounds"):
-        exchange.read(make(tmp_path, [one], {"x": (["t", 2], "f")}, {"y": (None, "f")}))

@@ -140,6 +140,51 @@ class Images(torch.nn.Module):
         return torch.stack(found, 1)
 
 
+class Filter(Base):
+    """What was one and two steps ago, of the input and of the output, and both after the last step."""
+
+    def forward(self, x):
+        x1 = x2 = x.new_ones(len(x), WIDTH)
+        state, before, found = self.out(x.new_zeros(len(x), STATE)), x2 * 2, []
+        for step in range(x.shape[1]):
+            given = x[:, step] + 0.5 * x1 - x2
+            state, before = torch.tanh(given - 0.3 * state + 0.2 * before), state
+            x1, x2 = x[:, step], x1
+            found.append(state)
+        return torch.stack(found, 1), state, before
+
+
+class Windows(Base):
+    """Several elements at a time, and the element before each, which for the first is the last."""
+
+    def forward(self, x):
+        wide, state, found = torch.nn.functional.pad(x, (0, 0, 2, 1)), x.new_zeros(len(x), STATE), []
+        for step in range(x.shape[1]):
+            state = self.cell(wide[:, step : step + 3].mean(1) - wide[:, step + 3] + x[:, step - 1], state)
+            found.append(state)
+        return torch.stack(found, 1)
+
+
+class Lists(Base):
+    """Lists of results that are gone through by themselves, forth and back, and lists of these."""
+
+    def forward(self, x):
+        state, forth, back = x.new_zeros(len(x), STATE), [], []
+        for step in range(x.shape[1]):
+            state = self.cell(x[:, step], state)
+            forth.append(state)
+        state = x.new_zeros(len(x), STATE)
+        for each in reversed(forth):
+            state = self.cell(self.out(each), state)
+            back.insert(0, state)
+        both = [self.out(one * other) for one, other in zip(forth, back, strict=True)]
+        total, found = 0, []
+        for place, each in enumerate(both):
+            total = total + each * (place + 1)
+            found.append(torch.tanh(each))
+        return torch.stack(found, 1), total / len(both), forth[-1] + back[0]
+
+
 SEQUENCE = ["batch", "length", WIDTH]
 NETWORKS = {
     "stacked": (Stacked, [SEQUENCE]),
@@ -149,6 +194,9 @@ NETWORKS = {
     "pieces": (Pieces, [SEQUENCE]),
     "layers": (Layers, [SEQUENCE]),
     "attends": (Attends, [SEQUENCE]),
+    "filter": (Filter, [SEQUENCE]),
+    "windows": (Windows, [SEQUENCE]),
+    "lists": (Lists, [SEQUENCE]),
     "images": (Images, [["batch", "length", 2, 4, 4]]),
 }
 
@@ -185,7 +233,7 @@ def test_loops_of_any_length(name: str, tmp_path) -> None:
         of_numpy = network(*(each.numpy() for each in given))
         named = {f"x{at}": each.numpy() for at, each in enumerate(given)}
         # ONNX Runtime refuses a Scan of no steps, which is left where the first stands before it.
-        has_steps = length > 1 or name not in ("stacked", "written", "pieces")
+        has_steps = length > 1 or name in ("backwards", "parts", "layers", "attends", "images", "filter")
         of_onnx = session.run(None, named) if has_steps else of_numpy if isinstance(of_numpy, tuple) else [of_numpy]
         several = [each if isinstance(each, tuple | list) else (each,) for each in (expected, of_torch, of_numpy)]
         for one, *others in zip(*several, of_onnx, strict=True):
@@ -218,6 +266,19 @@ class Later(Base):
         return state
 
 
+class Ends(Base):
+    """Ends where no step of those that are looked at is, by a counter of its own."""
+
+    def forward(self, x):
+        state, left = x.new_zeros(len(x), STATE), 20
+        for each in x.unbind(1):
+            state = self.cell(each, state)
+            left -= 1
+            if not left:
+                break
+        return state
+
+
 class Turns(Base):
     """Does something else at every other step."""
 
@@ -246,6 +307,7 @@ class Remembers(Base):
     [
         (Sometimes, "decides by the number of its step, by 20"),
         (Later, "decides by the number of its step, by 1000"),
+        (Ends, r"not all alike.*forward in test_loops.py, line \d+: for each in x.unbind"),
         (Turns, "steps of a loop of any length do different things"),
         (Remembers, "steps of a loop of any length do different things"),
     ],

@@ -159,7 +159,7 @@ def test_python_is_as_it_was():
     module = Of(lambda x: x)
     before = dict(globals()), torch.fx.Tracer.call_module
     with ordinary_python(module, Numbers(), Loops()):
-        assert globals().keys() - before[0].keys() == {"len", "divmod", "min", "max", "range", "enumerate"}
+        assert globals().keys() - before[0].keys() == {"len", "divmod", "min", "max", "range", "enumerate", "reversed"}
         assert [len([1, 2]), len(torch.zeros(3)), math.sqrt(4), root(9)] == [2, 3, 2, 3]  # sizes that are numbers
         with pytest.raises(TypeError, match="len"):
             len(torch.zeros(()))
@@ -167,6 +167,8 @@ def test_python_is_as_it_was():
         assert isinstance(range(3), range)
         assert isinstance(enumerate("ab"), enumerate)
         assert list(enumerate("ab", start=1)) == [(1, "a"), (2, "b")]
+        assert list(reversed("ab")) == ["b", "a"]
+        assert isinstance(reversed("ab"), reversed)
         assert not isinstance([], range)
         assert builtins.len is not len
         assert math.pi == 3.141592653589793
