@@ -14,10 +14,10 @@ from tests.benchmarks.processes import PEAK, ROOT
 #: All of the address space that a process may have: code, threads, maps of files. Bytes.
 LIMIT: Final = 1 << 30
 #: The same at the size of a test, where the model is smaller: so much beyond what the imports take.
-ROOM: Final = 80 << 20
+ROOM: Final = 128 << 20
 #: Size -> (layers, inputs and outputs of a layer, arrays of the model of many arrays).
 SIZES: Final[dict[str, tuple[int, int, int]]] = {
-    "tiny": (6, 2048, 300),
+    "tiny": (12, 2048, 300),
     "small": (80, 2048, 10_000),
     "full": (128, 4096, 100_000),
 }
