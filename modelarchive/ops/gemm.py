@@ -37,6 +37,8 @@ class Matrix:
         self._apart = array.strides[0] // size
         is_plain = array.strides[1] == size and not array.strides[0] % size and self._apart >= array.shape[1]
         is_plain = is_plain and array.flags.aligned and array.flags.writeable
+        # Some builds count in 32 bits, and ctypes would cut off the rest.
+        is_plain = is_plain and max(self._apart, *self.shape) < 1 << 31
         self._gemm = _gemm(array.dtype) if is_plain and array.dtype in _LETTERS else None
 
     def add(self, x: Matrix, y: Matrix, columns: int) -> None:

@@ -145,7 +145,7 @@ def _of_each(
 ) -> None:
     channels, _, *kernel = weight.shape
     (height, width), places = x.shape[2:], out.shape[2]
-    together = max(1, min(BLOCK // (sum(kernel) * height * width), -(-channels // (2 * team_size()))))
+    together = max(1, min(BLOCK // (sum(kernel) * max(height, places) * width), -(-channels // (2 * team_size()))))
     # How far down in the image each row of the kernel looks, and for which rows of the output it is in the image.
     down = [tap * dilation[0] - padding[0][0] for tap in range(kernel[0])]
     spans = [(max(0, -by), min(places, height - by)) for by in down]

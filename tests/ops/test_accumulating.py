@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from modelarchive.ops import accumulating, gemm, threads
+from modelarchive.ops import accumulating, gemm
 from modelarchive.ops.convolution import convolve
 from modelarchive.ops.epilogue import Epilogue
+from tests.ops.definition import by_definition, in_threads
 
 RNG = np.random.default_rng(9)
 #: (batch, in_channels, spatial), channels, groups, kernel, strides, padding, dilation.
@@ -27,23 +27,6 @@ CASES: Any = [
     ((1, 5, 3, 14), 2, 1, (3, 3), (1, 1), ((6, 5), (3, 3)), (1, 1)),  # windows that see nothing but padding
     ((1, 4, 12, 16), 5, 1, (12, 4), (1, 1), ((0, 0), (0, 0)), (1, 1)),  # one row of windows
 ]
-
-
-def by_definition(x: np.ndarray, weight: np.ndarray, groups: int, strides: Any, padding: Any, dilation: Any) -> Any:
-    """Every output element as the sum that it is, in float64."""
-    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *padding])
-    kernel = weight.shape[2:]
-    found = []
-    for part, own in zip(np.split(padded, groups, 1), np.split(weight.astype(np.float64), groups), strict=True):
-        total: Any = 0
-        for tap in itertools.product(*map(range, kernel)):
-            places = [
-                slice(at * apart, size - (taps - 1 - at) * apart, step)
-                for at, apart, size, taps, step in zip(tap, dilation, padded.shape[2:], kernel, strides, strict=True)
-            ]
-            total = total + np.einsum("nc...,oc->no...", part[(..., *places)], own[(..., *tap)])
-        found.append(total)
-    return np.concatenate(found, 1)
 
 
 @pytest.mark.parametrize("blas", [True, False])
@@ -82,30 +65,14 @@ def test_it_is_the_sum_of_its_taps(
     monkeypatch.setattr(
         "modelarchive.ops.convolution.by_accumulating", lambda *a, **k: (used.append(True), whole(*a, **k))
     )
-    expected = by_definition(x, weight, groups, strides, padding, dilation) + bias.reshape(-1, *[1] * len(kernel))
-    found = []
-    for number in ("1", "2", "5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", number)
-        with threads.team():
-            found.append(
-                convolve(
-                    x,
-                    weight,
-                    bias,
-                    strides=strides,
-                    padding=padding,
-                    dilation=dilation,
-                    groups=groups,
-                    channels_last=False,
-                    epilogue=Epilogue(slope=np.full(channels, 0.25, np.float32)),
-                )
-            )
+    expected = by_definition(x, weight, padding, dilation, groups=groups, strides=strides)
+    expected += bias.reshape(-1, *[1] * len(kernel))
+    options = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    epilogue = Epilogue(slope=np.full(channels, 0.25, np.float32))
+    found = in_threads(monkeypatch, x, weight, bias, epilogue=epilogue, **options)
     assert used
-    np.testing.assert_allclose(
-        found[0], np.where(expected > 0, expected, expected / 4), atol=1e-5 * math.sqrt(weight[0].size), rtol=1e-5
-    )
-    for each in found[1:]:
-        np.testing.assert_array_equal(each, found[0])
+    expected = np.where(expected > 0, expected, expected / 4)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * math.sqrt(weight[0].size), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from modelarchive.ops import lines
 from modelarchive.ops.convolution import convolve
 from modelarchive.ops.epilogue import Epilogue
+from tests.ops.definition import by_definition
 
 RNG = np.random.default_rng(11)
 #: Kernel, dilation, padding, height and width; the output is as wide as the input.
@@ -27,20 +27,6 @@ CASES = [
 ]
 
 
-def by_definition(x: np.ndarray, weight: np.ndarray, padding: Any, dilation: Any) -> np.ndarray:
-    """One tap after another, in float64; each channel with its own kernel where the weight has one input."""
-    source = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *padding])
-    reach = [step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)]
-    height, width = (size - by for size, by in zip(source.shape[2:], reach, strict=True))
-    result = np.zeros((len(x), len(weight), height, width))
-    pattern = "bchw,c->bchw" if weight.shape[1] == 1 else "bihw,ci->bchw"
-    for row, column in itertools.product(*map(range, weight.shape[2:])):
-        down, across = row * dilation[0], column * dilation[1]
-        taken, factors = source[:, :, down : down + height, across : across + width], weight[:, :, row, column]
-        result += np.einsum(pattern, taken, factors[:, 0] if weight.shape[1] == 1 else factors)
-    return result
-
-
 @pytest.mark.parametrize("block", [1, lines.BLOCK])
 @pytest.mark.parametrize("channels", [(7, 1), (7, 7), (3, 7)])
 @pytest.mark.parametrize(("kernel", "dilation", "padding", "size"), CASES)
@@ -49,11 +35,10 @@ def test_as_defined(
 ) -> None:
     x, weight = RNG.standard_normal((2, 7, *size)), RNG.standard_normal((*channels, *kernel))
     x[1, 3, size[0] // 2, size[1] // 2] = np.inf
-    bias = RNG.standard_normal(len(weight))
+    bias, groups = RNG.standard_normal(len(weight)), 7 if channels[1] == 1 else 1
     with np.errstate(invalid="ignore"):
-        expected = by_definition(x, weight, padding, dilation)
+        expected = by_definition(x, weight, padding, dilation, groups=groups)
     out = np.empty(expected.shape)
-    groups = 7 if channels[1] == 1 else 1
     assert lines.lines_add_less(weight.shape, groups, dilation, x.shape, expected.shape[2:])
     monkeypatch.setattr(lines, "BLOCK", block)
     slope = RNG.uniform(0.1, 0.9, len(weight))
@@ -73,7 +58,8 @@ def test_rows_alone(kernel: int, dilation: int, padding: Any, rank: int) -> None
     x[1, 3, ..., 30] = np.inf
     pads, apart = ((0, 0), padding)[2 - rank :], (1, dilation)[2 - rank :]
     whole = x.reshape(2, 7, -1, 61)
-    expected = by_definition(whole, weight.reshape(7, 1, 1, -1), ((0, 0), padding), (1, dilation)).reshape(x.shape)
+    expected = by_definition(whole, weight.reshape(7, 1, 1, -1), ((0, 0), padding), (1, dilation), groups=7)
+    expected = expected.reshape(x.shape)
     out = np.empty(x.shape)
     assert lines.lines_add_less(weight.shape, 7, apart, x.shape, x.shape[2:])
     lines.by_lines(x, weight, out, pads, apart, Epilogue(slope=np.full(1, 0.5)), alone=False)
@@ -109,3 +95,10 @@ def test_where_it_is_used(
     geometry: Any = {"strides": (strides,) * 2, "padding": ((2, 2),) * 2, "dilation": (1, 1)}
     assert convolve(x, weight, None, groups=groups, channels_last=False, **geometry).shape[1] == outputs
     assert bool(used) is expected
+
+
+def test_padding_around_nothing_is_zeros() -> None:
+    x, weight = np.empty((1, 4, 0, 6), np.float32), RNG.standard_normal((4, 1, 3, 3)).astype(np.float32)
+    options: Any = {"strides": (1, 1), "padding": ((2, 2), (1, 1)), "dilation": (1, 1), "channels_last": False}
+    found = convolve(x, weight, np.arange(4, dtype=np.float32), groups=4, **options)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.arange(4.0)[:, None, None], (1, 4, 2, 6)))

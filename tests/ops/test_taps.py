@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from modelarchive.ops import taps, threads
+from modelarchive.ops import taps
 from modelarchive.ops.convolution import convolve
 from modelarchive.ops.epilogue import Epilogue
+from tests.ops.definition import by_definition, in_threads
 
 #: (batch, in_channels, spatial), channels, kernel, padding, dilation.
 CASES: Any = [
@@ -24,18 +24,6 @@ CASES: Any = [
     ((2, 4, 3, 14), 2, (3, 3), ((4, 5), (3, 3)), (1, 1)),  # windows that see nothing but padding
     ((1, 4, 12, 16), 1, (12, 4), ((0, 0), (0, 0)), (1, 1)),  # one row of windows
 ]
-
-
-def by_definition(x: np.ndarray, weight: np.ndarray, padding: Any, dilation: Any) -> np.ndarray:
-    """Every output element as the sum that it is, in float64."""
-    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *padding])
-    kernel = weight.shape[2:]
-    sizes = [size - (taken - 1) * apart for size, taken, apart in zip(padded.shape[2:], kernel, dilation, strict=True)]
-    out = np.zeros((len(x), len(weight), *sizes))
-    for tap in itertools.product(*map(range, kernel)):
-        moved = padded[(..., *(slice(k * d, k * d + size) for k, d, size in zip(tap, dilation, sizes, strict=True)))]
-        out += np.einsum("nc...,oc->no...", moved, weight[(..., *tap)].astype(np.float64))
-    return out
 
 
 @pytest.mark.parametrize("block", [1, 1 << 10, 1 << 18])
@@ -54,27 +42,10 @@ def test_it_is_the_sum_of_its_taps(
     by_taps = taps.by_taps
     monkeypatch.setattr("modelarchive.ops.convolution.by_taps", lambda *a, **k: (used.append(True), by_taps(*a, **k)))
     expected = np.maximum(by_definition(x, weight, padding, dilation) + bias.reshape(-1, *[1] * len(kernel)), 0)
-    found = []
-    for number in ("1", "2", "5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", number)
-        with threads.team():
-            found.append(
-                convolve(
-                    x,
-                    weight,
-                    bias,
-                    strides=(1,) * len(kernel),
-                    padding=padding,
-                    dilation=dilation,
-                    groups=1,
-                    channels_last=False,
-                    epilogue=Epilogue(activation="relu"),
-                )
-            )
+    options = {"strides": (1,) * len(kernel), "padding": padding, "dilation": dilation, "groups": 1}
+    found = in_threads(monkeypatch, x, weight, bias, epilogue=Epilogue(activation="relu"), **options)
     assert used
-    np.testing.assert_allclose(found[0], expected, atol=1e-5 * math.sqrt(weight[0].size), rtol=1e-5)
-    for each in found[1:]:
-        np.testing.assert_array_equal(each, found[0])
+    np.testing.assert_allclose(found, expected, atol=1e-5 * math.sqrt(weight[0].size), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
