@@ -17,10 +17,10 @@ from modelarchive.store import writer
 from modelarchive.store.contents import CONTAINERS, TRAINING, Contents, block_group, members_of
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import digest
-from modelarchive.store.fill import THREADS
 from modelarchive.store.layout import Layout
 from modelarchive.store.replace import expect_on_disk, replacing
 from modelarchive.store.shards import ShardMap, map_record, replacing_folder, write_index
+from modelarchive.store.threads import THREADS
 
 Arrays = Mapping[str, np.ndarray | Deferred]
 #: Bytes of a shard unless another number is given, as Hugging Face has it.

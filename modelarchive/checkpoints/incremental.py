@@ -23,10 +23,11 @@ from modelarchive.errors import ModelArchiveError
 from modelarchive.store.contents import TRAINING, Contents, Entry
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import WORTH_THREADS, digest_pieces
-from modelarchive.store.fill import THREADS, pieces_of
+from modelarchive.store.fill import pieces_of
 from modelarchive.store.replace import sync_files, sync_folder
 from modelarchive.store.sharded import ShardedReader
 from modelarchive.store.shards import INDEX, put_in_place, write_index
+from modelarchive.store.threads import THREADS
 from modelarchive.store.writeback import begin_writeback
 
 #: Files that the arrays of a first checkpoint are divided into at most.

@@ -11,7 +11,7 @@ import numpy as np
 from modelarchive import tensors
 from modelarchive.errors import CheckpointError, counted
 from modelarchive.store.deferred import Deferred
-from modelarchive.store.fill import THREADS
+from modelarchive.store.threads import THREADS
 
 #: A copy, and the array that it is of.
 _Pair = tuple[np.ndarray, np.ndarray]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TypeGuard
+from typing import BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
 from blake3 import blake3
 
 from modelarchive.store.deferred import Deferred, expect
 from modelarchive.store.digest import PIECE, WORTH_THREADS, digest
-
-#: Threads that write; more than a few only contend for memory bandwidth.
-THREADS: Final = min(4, os.cpu_count() or 1)
+from modelarchive.store.threads import THREADS, shared
 
 
 class Fill(NamedTuple):
@@ -48,11 +45,8 @@ def fill(path: Path, fills: Sequence[Fill], *, progress: Callable[[int], None] |
     # What is read as a whole is read by this thread, one after another, and memory holds the largest array.
     serial = {at: run(job, THREADS) for at, job in enumerate(jobs) if any(_is_whole(one.array) for one in job)}
     parallel = [job for at, job in enumerate(jobs) if at not in serial]
-    if len(parallel) <= 1 or sum(item.array.nbytes for item in fills) < WORTH_THREADS:
-        written = iter([run(job) for job in parallel])
-    else:
-        with ThreadPoolExecutor(THREADS) as pool:
-            written = iter(list(pool.map(run, parallel)))
+    alone = sum(item.array.nbytes for item in fills) < WORTH_THREADS
+    written = iter(shared(lambda: run, parallel, alone=alone))
     return [digest for at in range(len(jobs)) for digest in (serial[at] if at in serial else next(written))]
 
 

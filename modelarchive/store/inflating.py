@@ -16,7 +16,8 @@ from modelarchive.store.chunks import Piece, pieces
 from modelarchive.store.contents import Chunks, Entry
 from modelarchive.store.deflate import DamagedChunkError, unpack
 from modelarchive.store.digest import PIECE
-from modelarchive.store.source import THREADS, Source
+from modelarchive.store.source import Source
+from modelarchive.store.threads import THREADS, shared
 
 #: Bytes of rows that are inflated at a time where an array is only passed through.
 _SLAB: Final = 16 * PIECE
@@ -126,16 +127,7 @@ def _run(source: Source, jobs: Sequence[_Job], *, is_threaded: bool = True) -> N
                 hint="the file is damaged; take it from where it came from again",
             ) from error
 
-    if len(jobs) < 2 or not is_threaded:
-        for job in jobs:
-            run(job)
-        return
-    # Imported at the first use: it takes long.
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(run, jobs):
-            pass
+    shared(lambda: run, jobs, alone=not is_threaded)
 
 
 def _inflate(source: Source, job: _Job) -> None:

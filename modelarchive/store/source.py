@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from blake3 import blake3
@@ -23,12 +23,8 @@ from modelarchive.errors import FormatError, OutOfMemoryError
 from modelarchive.store.contents import Entry
 from modelarchive.store.deferred import Place
 from modelarchive.store.digest import PIECE, WORTH_THREADS, digest, digest_pieces
+from modelarchive.store.threads import THREADS, shared
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-#: Threads that read; more than a few only contend for memory bandwidth.
-THREADS: Final = min(4, os.cpu_count() or 1)
 #: An array below this size is copied from the map: a system call for it would cost more.
 SMALL: Final = 1 << 16
 
@@ -114,15 +110,12 @@ class Source:
 
         Read, not mapped: pages of a map count as the process's memory for as long as the system likes.
         """
-        return self._pieces(offset, nbytes, self.descriptor)
+        return self._pieces(offset, nbytes, self.descriptor, memoryview(bytearray(max(0, min(PIECE, nbytes)))))
 
-    def _pieces(self, offset: int, nbytes: int, descriptor: int) -> Iterator[memoryview]:
+    def _pieces(self, offset: int, nbytes: int, descriptor: int, room: memoryview) -> Iterator[memoryview]:
         end = min(offset + nbytes, self.size)
-        if offset >= end:
-            return
-        buffer = memoryview(bytearray(min(PIECE, end - offset)))
         for start in range(offset, end, PIECE):
-            piece = buffer[: min(PIECE, end - start)]
+            piece = room[: min(PIECE, end - start)]
             self._read_all(piece, start, descriptor)
             yield piece
 
@@ -171,28 +164,34 @@ class Source:
         jobs = list(_batches(ranges))
         hash_threads = max(1, THREADS // max(1, len(jobs)))
 
-        def run(job: Sequence[tuple[int, int]]) -> list[str]:
-            begin, end = min(offset for offset, _ in job), max(offset + nbytes for offset, nbytes in job)
-            if len(job) > 1 and end - begin <= 2 * PIECE:  # small neighbours are read together
-                stretch = memoryview(self.read(begin, end - begin))
+        def begin() -> Callable[[list[tuple[int, int]]], list[str]]:
+            room = memoryview(bytearray(PIECE))
+
+            def run(job: list[tuple[int, int]]) -> list[str]:
+                if len(job) == 1:
+                    return [self._digest(*job[0], room, hash_threads, progress)]
+                first, end = min(offset for offset, _ in job), max(offset + nbytes for offset, nbytes in job)
+                stretch = room[: max(0, min(end, self.size) - first)]
+                self._read_all(stretch, first)
                 if progress is not None:
                     progress(sum(nbytes for _, nbytes in job))
-                return [digest(stretch[offset - begin : offset - begin + nbytes]) for offset, nbytes in job]
-            found = []
-            for offset, nbytes in job:
-                hasher = blake3(max_threads=hash_threads)
-                with self._opened_again() as descriptor:
-                    for piece in self._pieces(offset, nbytes, descriptor):
-                        hasher.update(piece)
-                        if progress is not None:
-                            progress(len(piece))
-                found.append(hasher.hexdigest())
-            return found
+                return [digest(stretch[offset - first : offset - first + nbytes]) for offset, nbytes in job]
 
-        if sum(nbytes for _, nbytes in ranges) < WORTH_THREADS:
-            return [value for job in jobs for value in run(job)]
-        with _pool() as pool:
-            return [value for found in pool.map(run, jobs) for value in found]
+            return run
+
+        alone = sum(nbytes for _, nbytes in ranges) < WORTH_THREADS
+        return [value for found in shared(begin, jobs, alone=alone) for value in found]
+
+    def _digest(
+        self, offset: int, nbytes: int, room: memoryview, threads: int, progress: Callable[[int], None] | None
+    ) -> str:
+        hasher = blake3(max_threads=threads)
+        with self._opened_again() as descriptor:
+            for piece in self._pieces(offset, nbytes, descriptor, room):
+                hasher.update(piece)
+                if progress is not None:
+                    progress(len(piece))
+        return hasher.hexdigest()
 
     def _mapped(self) -> mmap.mmap | None:
         """The whole file, mapped at the first call; None where that is not possible."""
@@ -254,10 +253,8 @@ class Source:
     def _run(
         self, function: Callable[[memoryview, int], Result], jobs: Sequence[tuple[memoryview, int]]
     ) -> list[Result]:
-        if len(jobs) < 2 or sum(len(buffer) for buffer, _ in jobs) < WORTH_THREADS:
-            return [function(*job) for job in jobs]
-        with _pool() as pool:
-            return list(pool.map(function, *zip(*jobs, strict=True)))
+        alone = sum(len(buffer) for buffer, _ in jobs) < WORTH_THREADS
+        return shared(lambda: lambda job: function(*job), jobs, alone=alone)
 
     def _fill(self, buffer: memoryview, offset: int) -> None:
         if len(buffer) < PIECE:
@@ -319,22 +316,18 @@ def _flat(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _pool() -> ThreadPoolExecutor:
-    # Imported at the first use: opening an archive needs no threads, and the module takes long to import.
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(THREADS)
-
-
 def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Neighbours together until they are worth a thread's turn."""
+    """Neighbours that one piece of the file holds together, and larger ranges each alone."""
     batch: list[tuple[int, int]] = []
-    size = 0
-    for item in ranges:
-        batch.append(item)
-        size += item[1]
-        if size >= PIECE or len(batch) >= 256:
-            yield batch
-            batch, size = [], 0
+    begin = end = 0
+    for offset, nbytes in ranges:
+        if batch:
+            begin, end = min(begin, offset), max(end, offset + nbytes)
+            if end - begin > PIECE:
+                yield batch
+                batch = []
+        if not batch:
+            begin, end = offset, offset + nbytes
+        batch.append((offset, nbytes))
     if batch:
         yield batch

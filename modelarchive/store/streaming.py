@@ -14,7 +14,8 @@ from modelarchive import dtypes, names
 from modelarchive.errors import ParameterError, counted
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import WORTH_THREADS
-from modelarchive.store.fill import THREADS, Fill, pieces, write_all
+from modelarchive.store.fill import Fill, pieces, write_all
+from modelarchive.store.threads import THREADS
 
 
 @dataclass

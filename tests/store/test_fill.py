@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from modelarchive.store.deferred import Deferred
 from modelarchive.store.digest import PIECE, digest, digest_pieces
 from modelarchive.store.fill import Fill, fill, pieces
+from modelarchive.store.source import Source
 from tests.properties.strategies import arrays
 
 
@@ -51,7 +53,7 @@ def test_no_piece_is_longer_than_a_piece(layout: str) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr("modelarchive.store.fill.THREADS", threads)
+    monkeypatch.setattr("modelarchive.store.threads.THREADS", threads)
     monkeypatch.setattr("modelarchive.store.fill.WORTH_THREADS", 0)
     path = tmp_path / "x"
     sizes = [3 * PIECE + 1, 5, 0, PIECE, 7, PIECE - 1, 2, 2 * PIECE]
@@ -105,3 +107,25 @@ def test_what_is_read_is_what_was_announced(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(ValueError, match=r"float32 .3,. was announced, float64 .3,. came"):
         fill(path, [Fill(0, Deferred((3,), np.dtype(np.float32), lambda: np.zeros(3)))])
+
+
+@pytest.mark.parametrize("worth", [0, 1 << 62])
+def test_digests_of_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth: int) -> None:
+    monkeypatch.setattr("modelarchive.store.source.WORTH_THREADS", worth)
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, 5 * PIECE + 77, dtype="u1").tobytes()
+    (tmp_path / "x").write_bytes(data)
+    # Small ones with and without gaps, in any order, longer than a piece, at the very ends, of nothing.
+    ranges = [(64 * at, 3) for at in range(40_000)] + [
+        (0, 3 * PIECE),
+        (7, 0),
+        (0, 0),
+        (len(data), 0),
+        (len(data) - 1, 1),
+    ]
+    ranges += [(int(begin), int(count)) for begin, count in rng.integers(0, 2 * PIECE, (60, 2))]
+    done: list[int] = []
+    with contextlib.closing(Source(tmp_path / "x")) as source:
+        found = source.digests(ranges, done.append)
+    assert found == [blake3(data[begin : begin + count]).hexdigest() for begin, count in ranges]
+    assert sum(done) == sum(count for _, count in ranges)
