@@ -19,13 +19,9 @@ from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.gemm import Matrix
 from modelarchive.ops.registry import Array
 from modelarchive.ops.runs import Planes, Runs, runs_of
-from modelarchive.ops.threads import share
+from modelarchive.ops.threads import BLOCK, parts, share
 from modelarchive.ops.windows import Pairs, Shape
 
-#: Elements that are laid out, and made of them, at a time.
-BLOCK: Final = 1 << 18
-#: Parts at least into which an image is cut, for several threads.
-PARTS: Final = 2
 #: Columns of a product at least, where there are as many.
 WIDTH: Final = 512
 #: Places of the window from which on it takes less time.
@@ -61,9 +57,7 @@ def layout_of(
     return runs if runs.row <= GAPS * math.prod(sizes[1:]) else None
 
 
-def by_accumulating(
-    x: Array, weight: Array, out: Array, groups: int, runs: Runs, epilogue: Epilogue, *, alone: bool
-) -> None:
+def by_accumulating(x: Array, weight: Array, out: Array, groups: int, runs: Runs, epilogue: Epilogue) -> None:
     """Correlate.
 
     Args:
@@ -73,12 +67,11 @@ def by_accumulating(
         groups: Into how many groups the channels fall.
         runs: The layout.
         epilogue: What follows.
-        alone: Whether one thread does all of it.
     """
     channels, in_channels = len(weight) // groups, weight.shape[1]
     places, row = runs.sizes[0], runs.row
     factors = np.ascontiguousarray(np.moveaxis(weight, (0, 1), (-2, -1)))
-    rows = max(-(-places // PARTS), -(-WIDTH // row))
+    rows = max(-(-places // parts()), -(-WIDTH // row))
     rows = min(places, rows, max(1, BLOCK // ((in_channels * len(runs.lattices) + channels) * row)))
     rows = -(-places // -(-places // rows))
     laid = runs.slab(rows)
@@ -117,4 +110,4 @@ def by_accumulating(
         return correlate
 
     items = itertools.product(range(len(x)), range(groups), range(0, places, rows))
-    share(begin, items, alone=alone)
+    share(begin, items)

@@ -10,12 +10,10 @@ import numpy as np
 
 from modelarchive.ops import activation
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share
+from modelarchive.ops.threads import piece_of, share
 
-#: Elements that stay in the cache from one step to the next.
-BLOCK: Final = 1 << 17
 #: Elements from which on threads are worth their start.
-WORTH: Final = 1 << 18
+WORTH: Final = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,9 @@ class Epilogue:
             out: Of the same shape and dtype.
             axis: The axis of the channels.
         """
-        if x.size > BLOCK and x.ndim > 1:
-            several = max(1, BLOCK * len(x) // x.size)
+        block = piece_of(x.size)
+        if x.size > block and x.ndim > 1:
+            several = max(1, block * len(x) // x.size)
 
             def finish(first: int) -> None:
                 some = slice(first, first + several)

@@ -14,20 +14,23 @@ from typing import Final
 import numpy as np
 
 from modelarchive.ops.epilogue import Epilogue
+from modelarchive.ops.gemm import Matrix
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.threads import BLOCK, block_of, parts, share, team_size
 from modelarchive.ops.windows import Pairs, Shape
 
 #: Elements that are copied, and that are made, to those that columns would hold: below this it takes less time.
 LESS: Final = 0.8
-#: Output channels for each input channel, up to which what rows give takes less time than columns.
-WIDER: Final = 1.2
+#: Output channels for each input channel, from which on adding up what rows give takes less time than laying out images
+#: alone, and up to which it takes less than columns of all taps.
+NARROWER: Final = 0.65
+WIDER: Final = 4
+#: Elements of the weight to those of the output, up to which laying it out takes less time than is saved.
+HEAVY: Final = 2
 #: Rows of the output at a time at least, for each row of the input that is multiplied again with the next ones.
 AGAIN: Final = 4
-#: Elements of columns and of what the lines give, at a time, so that they stay in the cache.
-BLOCK: Final = 1 << 18
-#: The same at most, of all channels together.
-LARGEST: Final = 1 << 19
+#: Columns of a product at least, where there are as many.
+WIDTH: Final = 256
 
 
 class _Shifted:
@@ -50,11 +53,11 @@ class _Shifted:
         ahead = [tap * apart - before for tap in range(taps)]
         self._margin, self._width = max(map(abs, ahead)), width
         self._apart, self._ahead = apart, ahead[0]
-        self._buffer = np.zeros((channels, taps, self._margin + lines * width + self._margin), dtype)
-        self._rows = self._buffer[..., self._margin : self._margin + lines * width].reshape(channels, taps, -1, width)
+        self._buffer = np.empty((taps, channels, self._margin + lines * width + self._margin), dtype)
+        self._rows = self._buffer[..., self._margin : self._margin + lines * width].reshape(taps, channels, -1, width)
         # Where a tap takes what is of another row there is nothing.
-        beside = [self._rows[:, tap, :, : max(0, -by)] for tap, by in enumerate(ahead)]
-        beside += [self._rows[:, tap, :, max(0, width - max(0, by)) :] for tap, by in enumerate(ahead)]
+        beside = [self._rows[tap, ..., : max(0, -by)] for tap, by in enumerate(ahead)]
+        beside += [self._rows[tap, ..., max(0, width - max(0, by)) :] for tap, by in enumerate(ahead)]
         self._beside = [each for each in beside if each.size]
         self._filled: tuple[int, int] | None = None
 
@@ -68,16 +71,21 @@ class _Shifted:
         # The image goes into all columns at once, the one of each tap as much earlier as it is ahead.
         buffer = self._buffer
         first = (self._margin + top * self._width - self._ahead) * buffer.itemsize
-        steps = [buffer.strides[0], buffer.strides[1] - self._apart * buffer.itemsize, buffer.itemsize]
+        steps = [buffer.strides[0] - self._apart * buffer.itemsize, buffer.strides[1], buffer.itemsize]
         size = height * self._width
-        places: Array = np.ndarray((count, buffer.shape[1], size), buffer.dtype, buffer, first, steps)
-        places[...] = x.reshape(count, 1, size)
+        places: Array = np.ndarray((len(buffer), count, size), buffer.dtype, buffer, first, steps)
+        places[...] = x.reshape(count, size)
         for each in self._beside:
             each.fill(0)
 
-    def columns(self, channels: int, lines: int) -> Array:
-        """``(channels, taps, lines * width)``, a view."""
-        return self._buffer[:channels, :, self._margin : self._margin + lines * self._width]
+    def columns(self, channels: int) -> Array:
+        """``(channels, taps, rows * width)`` of the first channels, a view."""
+        return self._buffer[:, :channels, self._margin : self._buffer.shape[2] - self._margin].swapaxes(0, 1)
+
+    def lines(self, first: int, count: int) -> Array:
+        """``(taps * channels, count * width)``: some rows, a view."""
+        start = self._margin + first * self._width
+        return self._buffer.reshape(-1, self._buffer.shape[2])[:, start : start + count * self._width]
 
 
 def lines_add_less(weight: Shape, groups: int, dilation: Shape, shape: Shape, sizes: Shape) -> bool:
@@ -101,23 +109,22 @@ def lines_add_less(weight: Shape, groups: int, dilation: Shape, shape: Shape, si
         copied = sum(kernel) * shape[-2]
         return copied < LESS * math.prod(kernel) * sizes[0] and copied * sizes[1] <= BLOCK
     reach = (kernel[0] - 1) * dilation[0]
-    fits = groups == 1 and kernel[0] > 1 and weight[0] <= WIDER * weight[1]
-    return fits and _at_a_time(weight, dilation, shape, sizes) >= AGAIN * reach
+    fits = groups == 1 and kernel[0] > 1 and NARROWER * weight[1] <= weight[0] <= WIDER * weight[1]
+    is_light = math.prod(weight[1:]) <= HEAVY * shape[0] * math.prod(sizes)
+    return fits and is_light and _at_a_time(weight, dilation, shape, sizes) >= AGAIN * reach
 
 
 def _at_a_time(weight: Shape, dilation: Shape, shape: Shape, sizes: Shape) -> int:
-    """How many rows of the output are made at a time, of all channels: an even number of times."""
+    """How many rows of the output are made at a time, of all channels."""
     channels, in_channels, *kernel = weight
-    # The buffers of all threads stay small beside input and output.
-    block = min(LARGEST, max(BLOCK, (math.prod(shape[1:]) + channels * math.prod(sizes)) // 8))
-    rows = block // ((kernel[1] * in_channels + kernel[0] * channels) * sizes[1]) - (kernel[0] - 1) * dilation[0]
-    times = -(-sizes[0] // max(1, rows))
-    return -(-sizes[0] // (times + times % 2))
+    block = block_of((math.prod(shape[1:]) + channels * math.prod(sizes)) // 8)
+    rows = block // ((kernel[1] * in_channels + channels) * sizes[1]) - (kernel[0] - 1) * dilation[0]
+    rows = max(1, rows, -(-WIDTH // sizes[1]))
+    times = -(-sizes[0] // rows)
+    return -(-sizes[0] // (-(-times // parts()) * parts()))
 
 
-def by_lines(
-    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
-) -> None:
+def by_lines(x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue) -> None:
     """Correlate images with strides of one: each channel with a kernel of its own, or all with all.
 
     Sequences are images of one row, each channel with a kernel of its own.
@@ -129,23 +136,21 @@ def by_lines(
         padding: A pair (before, after) of zeros for each spatial axis.
         dilation: One for each spatial axis.
         epilogue: What follows.
-        alone: Whether one thread does all of it.
     """
     if x.ndim == 3:
         x, weight, out = x[:, :, None], weight[:, :, None], out[:, :, None]
         padding, dilation = ((0, 0), *padding), (1, *dilation)
     if len(weight) == x.shape[1] and weight.shape[1] == 1:
-        _of_each(x, weight, out, padding, dilation, epilogue, alone=alone)
+        _of_each(x, weight, out, padding, dilation, epilogue)
     else:
-        _of_all(x, weight, out, padding, dilation, epilogue, alone=alone)
+        _of_all(x, weight, out, padding, dilation, epilogue)
 
 
-def _of_each(
-    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
-) -> None:
+def _of_each(x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue) -> None:
     channels, _, *kernel = weight.shape
     (height, width), places = x.shape[2:], out.shape[2]
-    together = max(1, min(BLOCK // (sum(kernel) * max(height, places) * width), -(-channels // (2 * team_size()))))
+    block = block_of((x.size + out.size) // 3)
+    together = max(1, min(block // (sum(kernel) * max(height, places) * width), -(-channels // (2 * team_size()))))
     # How far down in the image each row of the kernel looks, and for which rows of the output it is in the image.
     down = [tap * dilation[0] - padding[0][0] for tap in range(kernel[0])]
     spans = [(max(0, -by), min(places, height - by)) for by in down]
@@ -165,7 +170,7 @@ def _of_each(
             shifted.fill(x[image, some], 0)
             target = out[image, some].reshape(count, -1)
             made = target[:, None] if is_made_there else product[:count]
-            np.matmul(weight[some, 0], shifted.columns(count, height), out=made)
+            np.matmul(weight[some, 0], shifted.columns(count), out=made)
             if is_made_there:
                 total = target  # the very array: what follows is done in place
             elif whole is None:
@@ -181,52 +186,37 @@ def _of_each(
 
         return correlate
 
-    share(begin, itertools.product(range(len(x)), range(0, channels, together)), alone=alone)
+    share(begin, itertools.product(range(len(x)), range(0, channels, together)))
 
 
-def _of_all(
-    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
-) -> None:
+def _of_all(x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue) -> None:
     channels, in_channels, *kernel = weight.shape
     height, width, places = *x.shape[2:], out.shape[2]
     reach, above = (kernel[0] - 1) * dilation[0], padding[0][0]
     rows = _at_a_time(weight.shape, dilation, x.shape, out.shape[2:])
-    # What each row of the kernel makes, channel by channel, of the taps in it.
-    matrix = np.ascontiguousarray(np.moveaxis(weight, 2, 0)).reshape(kernel[0] * channels, -1)
-    finish = epilogue.step(2, 0, spoils=True)
+    # For each row of the kernel what its taps are multiplied with, in the order in which columns have them.
+    factors = np.ascontiguousarray(weight.transpose(2, 0, 3, 1)).reshape(kernel[0], channels, -1)
+    first_factor, *other_factors = map(Matrix, factors)
+    finish = epilogue.step(2, 0) if epilogue else None
 
     def begin() -> Callable[[tuple[int, int]], None]:
         shifted = _Shifted(in_channels, rows + reach, width, kernel[1], dilation[1], padding[1][0], x.dtype)
-        product = np.empty((kernel[0] * channels, (rows + reach) * width), x.dtype)
+        lines = [Matrix(shifted.lines(down * dilation[0], rows)) for down in range(kernel[0])]
 
         def correlate(item: tuple[int, int]) -> None:
             image, first = item
             count = min(rows, places - first)
+            size = count * width
             low, high = max(0, first - above), max(0, min(height, first - above + count + reach))
             shifted.fill(x[image, :, low:high], min(max(0, above - first), count + reach))
-            columns = shifted.columns(in_channels, count + reach)
-            made = product[:, : columns.shape[2]]
-            np.matmul(matrix, columns.reshape(-1, columns.shape[2]), out=made)
-            parts = [made[tap * channels : (tap + 1) * channels] for tap in range(kernel[0])]
-            target = parts[0][:, : count * width]
-            _add(parts, dilation[0] * width, target)
-            start = first * width
-            finish(target, out[image].reshape(channels, -1)[:, start : start + count * width])
+            made = out[image].reshape(channels, -1)[:, first * width : first * width + size]
+            np.matmul(first_factor.array, lines[0].array[:, :size], out=made)
+            result = Matrix(made)
+            for factor, line in zip(other_factors, lines[1:], strict=True):
+                result.add(factor, line, size)
+            if finish is not None:
+                finish(made, made)
 
         return correlate
 
-    share(begin, itertools.product(range(len(x)), range(0, places, rows)), alone=alone)
-
-
-def _add(parts: list[Array], apart: int, target: Array) -> None:
-    """Add what the rows of a kernel give, each so many elements further on than the one before.
-
-    Args:
-        parts: ``(channels, elements)`` each, at least two.
-        apart: How many.
-        target: Where the sum goes; it may be the beginning of the first part.
-    """
-    size = target.shape[1]
-    np.add(parts[0][:, :size], parts[1][:, apart : apart + size], out=target)
-    for tap, part in enumerate(parts[2:], start=2):
-        np.add(target, part[:, tap * apart : tap * apart + size], out=target)
+    share(begin, itertools.product(range(len(x)), range(0, places, rows)))

@@ -8,13 +8,13 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from modelarchive.ops.epilogue import BLOCK, NOTHING, WORTH, Epilogue
+from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, wide, widened
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share
+from modelarchive.ops.threads import PIECE, parts, piece_of, share, threads_if
 
-#: Elements of a long row that are centred at a time.
-PIECE: Final = 1 << 16
+#: Elements from which on threads are worth their start.
+WORTH: Final = 1 << 21
 #: Elements that BLAS adds up one after another: few enough for the last bits.
 FEW: Final = 1 << 10
 #: One axis, or several.
@@ -155,8 +155,9 @@ def group_norm(x: Array, weight: Array | None, bias: Array | None, *, groups: in
         some = slice(first, first + several)
         _standardise_rows(rows[some], whole[some], np.arange(len(rows))[some] % groups, scale, shift, epsilon)
 
-    several = max(1, BLOCK // rows.shape[1])
-    share(lambda: standardise, range(0, len(rows), several), alone=x.size < WORTH)
+    with threads_if(x.size >= WORTH):
+        several = max(1, piece_of(x.size) // rows.shape[1])
+        share(lambda: standardise, range(0, len(rows), several))
     return rounded(np.moveaxis(whole.reshape(moved.shape), 1, axis), dtype)
 
 
@@ -174,48 +175,62 @@ def _standardise_rows(
         epsilon: Added to the variance.
     """
     size = rows.shape[1]
-    pieces = [slice(start, start + PIECE) for start in range(0, size, PIECE)]
-    ones = np.ones(min(size, PIECE), rows.dtype)
-    # Of each piece and row, in float64: its sum, its sum again, and the sum of its squares.
-    sums, again, squares = np.empty((3, len(pieces), len(rows)))
-
-    def total(several: Array) -> Array:
-        with np.errstate(invalid="ignore"):  # BLAS was seen to say so of numbers that are all finite
-            found: Array = several @ ones[: several.shape[1]]
-        return found
+    piece = max(PIECE, -(-size // (2 * parts() * FEW)) * FEW)
+    pieces = [slice(start, start + piece) for start in range(0, size, piece)]
+    # Of each piece and row, in float64: its sum, and the sum of its squares.
+    sums, squares = np.empty((2, len(pieces), len(rows)))
 
     def add_up(place: int) -> None:
-        sums[place] = total(rows[:, pieces[place]])
+        sums[place] = _sum(rows[:, pieces[place]])
+        squares[place] = _sum_of_squares(rows[:, pieces[place]])
 
     def centre(place: int) -> None:
-        piece = pieces[place]
-        centred = np.subtract(rows[:, piece], mean, out=out[:, piece])
-        again[place] = total(centred)
+        centred = np.subtract(rows[:, pieces[place]], first, out=out[:, pieces[place]])
+        sums[place] = _sum(centred)
         squares[place] = _sum_of_squares(centred)
 
-    alone = rows.size < WORTH
-    share(lambda: add_up, range(len(pieces)), alone=alone)
-    mean = (sums.sum(axis=0) / size).astype(rows.dtype)[:, None]
-    share(lambda: centre, range(len(pieces)), alone=alone)
-    # Again, for the first mean is rounded: where all values are alike, that error would be all that remains.
-    rest = again.sum(axis=0) / size
-    factor = (1 / np.sqrt(np.maximum(squares.sum(axis=0) / size - rest**2, 0) + epsilon))[:, None]
+    share(lambda: add_up, range(len(pieces)))
+    mean, power = sums.sum(axis=0) / size, squares.sum(axis=0) / size
+    source = rows
+    if not (np.isfinite(power) & (2 * mean**2 <= power)).all():
+        # Too little of the squares is the variance: it would be what rounding has left of them.
+        first = mean.astype(rows.dtype)[:, None]
+        share(lambda: centre, range(len(pieces)))
+        # The mean once more, for the first one is rounded: where all values are alike, that error would be all.
+        mean, power = sums.sum(axis=0) / size, squares.sum(axis=0) / size
+        source = out
+    factor = (1 / np.sqrt(np.maximum(power - mean**2, 0) + epsilon))[:, None]
     if weight is not None:
         factor = factor * weight[groups]
-    summand = -rest[:, None] * factor
+    summand = -mean[:, None] * factor
     if bias is not None:
         summand = summand + bias[groups]
     factor = np.broadcast_to(factor, summand.shape).astype(rows.dtype).reshape(-1)
-    channels = out.reshape(summand.size, -1)
-    Epilogue(factor, summand.astype(rows.dtype).reshape(-1)).into(channels, channels, 0)
+    whole, target = (each.reshape(summand.size, -1) for each in (source, out))
+    Epilogue(factor, summand.astype(rows.dtype).reshape(-1)).into(whole, target, 0)
+
+
+def _sum(rows: Array) -> Array:
+    """``(rows,)`` in float64."""
+    several, rest = _in_parts(rows)
+    ones = np.ones(FEW, rows.dtype)
+    with np.errstate(invalid="ignore"):  # BLAS was seen to say so of numbers that are all finite
+        found: Array = (several @ ones).sum(axis=1, dtype=np.float64) + rest @ ones[: rest.shape[1]]
+    return found
 
 
 def _sum_of_squares(rows: Array) -> Array:
     """``(rows,)`` in float64."""
-    whole = rows.shape[1] // FEW * FEW
-    parts, rest = rows[:, :whole].reshape(len(rows), -1, FEW), rows[:, whole:]
-    total: Array = np.vecdot(parts, parts).sum(axis=1, dtype=np.float64) + np.vecdot(rest, rest)
+    several, rest = _in_parts(rows)
+    with np.errstate(over="ignore"):
+        total: Array = np.vecdot(several, several).sum(axis=1, dtype=np.float64) + np.vecdot(rest, rest)
     return total
+
+
+def _in_parts(rows: Array) -> tuple[Array, Array]:
+    """Views ``(rows, parts, FEW)`` of rows, and what is left of them: sums of few numbers are rounded less."""
+    whole = rows.shape[1] // FEW * FEW
+    return rows[:, :whole].reshape(len(rows), -1, FEW), rows[:, whole:]
 
 
 def embed(indices: Array, weight: Array) -> Array:
@@ -253,11 +268,11 @@ def _standardised(values: Array, axis: Axis, epsilon: float) -> Array:
 
 def _mean_square(values: Array, axis: Axis) -> Array:
     """The mean of the squares along `axis`, which is kept; of one long axis piece by piece, without all squares."""
-    if values.size <= BLOCK or axis not in (-1, values.ndim - 1):
+    if values.size <= PIECE or axis not in (-1, values.ndim - 1):
         mean: Array = np.mean(np.square(values), axis=axis, keepdims=True)
         return mean
     size = values.shape[-1]
-    piece = max(1, BLOCK * size // values.size)
+    piece = max(1, PIECE * size // values.size)
     total = np.zeros((*values.shape[:-1], 1))
     for first in range(0, size, piece):
         total += np.sum(np.square(values[..., first : first + piece]), axis=-1, keepdims=True)

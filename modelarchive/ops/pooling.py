@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from modelarchive.ops.epilogue import BLOCK, WORTH
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share
+from modelarchive.ops.threads import piece_of, share
 from modelarchive.ops.windows import Pairs, merged, output_sizes, split
+
+#: Elements from which on threads are worth their start.
+WORTH: Final = 1 << 20
 
 
 def pooling_shape(
@@ -158,7 +160,7 @@ def _swept(
     )
     # Images, or single channels of them, one after another: what is between the axes stays in the cache.
     parts, targets = (each.reshape(math.prod(x.shape[:first]), *each.shape[first:]) for each in (x, result))
-    several = max(1, BLOCK // max(1, math.prod(parts.shape[1:])))
+    several = max(1, piece_of(x.size) // max(1, math.prod(parts.shape[1:])))
 
     def sweep(start: int) -> None:
         part = parts[start : start + several]

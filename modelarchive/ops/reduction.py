@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modelarchive.ops import shapes
-from modelarchive.ops.epilogue import BLOCK, WORTH
 from modelarchive.ops.precision import common_dtype, in_float32, is_narrow, wide
 from modelarchive.ops.products import multiply
 from modelarchive.ops.registry import Array, op, same
 from modelarchive.ops.shapes import Axes
-from modelarchive.ops.threads import share
+from modelarchive.ops.threads import piece_of, share
+
+#: Elements from which on threads are worth their start.
+WORTH: Final = 1 << 18
 
 
 def _sum_dtype(first: Any, **arguments: Any) -> np.dtype[Any]:
@@ -199,7 +201,7 @@ def _softmax(x: Array, *, axis: int) -> Array:
         return x.copy()
     size = math.prod(x.shape[axis:])
     parts, result = x.reshape(-1, *x.shape[axis:]), np.empty((x.size // size, *x.shape[axis:]), x.dtype)
-    several = BLOCK // size or 1
+    several = piece_of(x.size) // size or 1
 
     def compute(first: int) -> None:
         part, out = parts[first : first + several], result[first : first + several]

@@ -45,9 +45,7 @@ def adds_less(weight: Shape, sizes: Shape) -> bool:
     return is_narrow and in_channels * at_once >= LEAST and results * math.prod(sizes[1:]) <= 4 * BLOCK
 
 
-def by_taps(
-    x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue, *, alone: bool
-) -> None:
+def by_taps(x: Array, weight: Array, out: Array, padding: Pairs, dilation: Shape, epilogue: Epilogue) -> None:
     """Correlate with strides of one, in one group.
 
     Args:
@@ -57,7 +55,6 @@ def by_taps(
         padding: A pair (before, after) of zeros for each spatial axis.
         dilation: One for each spatial axis.
         epilogue: What follows.
-        alone: Whether one thread does all of it.
     """
     channels, in_channels, *kernel = weight.shape
     height, inner = x.shape[2], x.shape[3:]
@@ -110,7 +107,7 @@ def by_taps(
 
         return correlate
 
-    share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))), alone=alone)
+    share(begin, list(itertools.product(range(len(x)), range(0, out.shape[2], part))))
 
 
 def _shared(by: int, size: int, room: int) -> tuple[slice, slice]:

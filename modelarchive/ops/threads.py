@@ -32,8 +32,11 @@ MOST: Final = 8
 BUFFER: Final = 512
 #: Bytes: just below what glibc, on 64 bits, always takes from the system and gives back.
 LARGE: Final = (1 << 25) - (1 << 16)
-#: Multiplications from which on threads are worth their start.
-WORTH: Final = 1 << 22
+#: Elements that one thread works on at a time, so that they stay in its cache, and at most where there are several.
+BLOCK: Final = 1 << 18
+SHARED: Final = 1 << 20
+#: Of what is made where it belongs, from one step to the next.
+PIECE: Final = 1 << 17
 
 
 def allowed() -> int:
@@ -57,7 +60,6 @@ class _Team:
     def run(self, begin: Callable[[], Callable[[T], object]], items: list[T]) -> None:
         """Let the threads, this one among them, take the items one after another."""
         if not self._helpers:
-            hold()
             self._helpers = [
                 threading.Thread(target=_serve, args=(self._jobs,), name=f"modelarchive_{number}", daemon=True)
                 for number in range(self.size - 1)
@@ -90,20 +92,26 @@ class _Team:
             if error is not None:
                 raise error
 
+    def begin(self) -> None:
+        """Have BLAS keep to one thread."""
+        if self.size > 1:
+            hold()
+
     def is_here(self) -> bool:
         """Whether the threads are of this process: a fork has none of them."""
         return self._process == os.getpid()
 
     def end(self) -> None:
         """Wait for the threads to end."""
-        if self._helpers and self.is_here():
-            try:
-                for _ in self._helpers:
-                    self._jobs.put(None)
-                for helper in self._helpers:
-                    helper.join()
-            finally:
-                let_go()
+        if self.size == 1 or not self.is_here():
+            return
+        try:
+            for _ in self._helpers:
+                self._jobs.put(None)
+            for helper in self._helpers:
+                helper.join()
+        finally:
+            let_go()
 
 
 def _serve(jobs: SimpleQueue[Any]) -> None:
@@ -139,11 +147,15 @@ def _keep_memory() -> None:
 _TEAM: Final[ContextVar[_Team | None]] = ContextVar("modelarchive_threads", default=None)
 
 
+_IS_LITTLE: Final[ContextVar[bool]] = ContextVar("modelarchive_is_little", default=True)
+
+
 @contextmanager
 def team() -> Iterator[None]:
     """Threads for the time of a forward pass; none are left behind."""
     _keep_memory()
     found = _Team()
+    found.begin()
     token = _TEAM.set(found)
     buffer = np.setbufsize(BUFFER)
     try:
@@ -152,6 +164,21 @@ def team() -> Iterator[None]:
         np.setbufsize(buffer)
         _TEAM.reset(token)
         found.end()
+
+
+@contextmanager
+def threads_if(is_worth: bool) -> Iterator[None]:
+    """Threads for what is done within, or, where there is too little to share, none.
+
+    Those that make short calls of NumPy wait for the interpreter, and for each other's caches, longer than they work.
+    """
+    little = _IS_LITTLE.set(not is_worth)
+    token = _TEAM.set(_TEAM.get() if is_worth else None)
+    try:
+        yield
+    finally:
+        _TEAM.reset(token)
+        _IS_LITTLE.reset(little)
 
 
 def has_team() -> bool:
@@ -165,6 +192,30 @@ def team_size() -> int:
     return 1 if found is None else found.size
 
 
+def block_of(elements: int) -> int:
+    """Elements of buffers to work on at a time, for so many of what stays small beside input and output.
+
+    A call of NumPy that takes 10 microseconds is over before a thread that waits for the interpreter has woken up, so
+    threads that make many of them take turns. In pieces that are too large for the cache they work side by side. How
+    large they are does not depend on how many threads there are, as the last bits of a product depend on its size.
+    """
+    return BLOCK if _IS_LITTLE.get() else max(BLOCK, min(SHARED, elements))
+
+
+def parts() -> int:
+    """Into how many parts what is worth threads is cut at least, likewise."""
+    return 1 if _IS_LITTLE.get() else 2
+
+
+def piece_of(elements: int) -> int:
+    """How many of so many elements are worked on at a time where that needs no buffers: two pieces for each thread.
+
+    See :func:`block_of`.
+    """
+    size = team_size()
+    return PIECE if size == 1 else max(PIECE, min(SHARED, -(-elements // (2 * size))))
+
+
 def share(begin: Callable[[], Callable[[T], object]], items: Iterable[T], *, alone: bool = False) -> None:
     """Work on items that do not depend on each other, in threads where there is a team.
 
@@ -175,12 +226,8 @@ def share(begin: Callable[[], Callable[[T], object]], items: Iterable[T], *, alo
     """
     found, waiting = _TEAM.get(), list(items)
     if not alone and found is not None and found.size > 1 and len(waiting) > 1 and found.is_here():
-        # Work within the work is done where it is.
-        token = _TEAM.set(None)
-        try:
+        with threads_if(False):  # work within the work is done where it is
             found.run(begin, waiting)
-        finally:
-            _TEAM.reset(token)
         return
     do = begin()
     for item in waiting:

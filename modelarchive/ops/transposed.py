@@ -12,11 +12,13 @@ import numpy as np
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import WORTH, share
+from modelarchive.ops.threads import share, threads_if
 from modelarchive.ops.windows import Pairs, Shape, merged, split
 
 #: Elements of one product at most, as far as rows of the input go, so that it stays in the cache.
 BLOCK: Final = 1 << 18
+#: Multiplications from which on threads are worth their start.
+WORTH: Final = 1 << 24
 
 
 def transposed_sizes(
@@ -103,11 +105,12 @@ def convolve_transposed(
     wide_x, wide_weight = widened(dtype, x, weight)
     if channels_last:
         wide_x = np.moveaxis(wide_x, -1, 1)
-    result = _spread(wide_x, wide_weight, strides, padding, output_padding, dilation, groups)
     if bias is not None:
         epilogue = epilogue.after_bias(widened(dtype, bias)[0])
-    if epilogue:
-        epilogue.into(result, result, 1)
+    sizes = transposed_sizes(wide_x.shape[2:], weight.shape[2:], strides, padding, output_padding, dilation)
+    result = np.empty((len(x), groups * weight.shape[1], *sizes), wide_x.dtype)
+    with threads_if(weight[:, 0].size * result.size >= WORTH * math.prod(strides) * groups):
+        _spread(wide_x, wide_weight, result, strides, padding, dilation, groups, epilogue)
     if channels_last:
         result = np.moveaxis(result, 1, -1)
     return rounded(np.ascontiguousarray(result), dtype)
@@ -116,50 +119,67 @@ def convolve_transposed(
 def _spread(
     x: Array,
     weight: Array,
+    out: Array,
     strides: Sequence[int],
     padding: Pairs,
-    output_padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
-) -> Array:
+    epilogue: Epilogue,
+) -> None:
     batch, in_channels, *spatial = x.shape
-    kernel = weight.shape[2:]
-    channels = groups * weight.shape[1]
-    sizes = transposed_sizes(spatial, kernel, strides, padding, output_padding, dilation)
-    taps = np.ascontiguousarray(
+    kernel, channels = weight.shape[2:], out.shape[1]
+    matrices = np.ascontiguousarray(
         weight.reshape(groups, in_channels // groups, weight.shape[1], -1).transpose(3, 0, 2, 1)
     )
     columns = x.reshape(batch, groups, in_channels // groups, math.prod(spatial))
-    result = np.zeros((batch, channels, *sizes), x.dtype)
-    # Taps that meet at no element of the output need no sum.
-    apart = all(step >= gap * (size - 1) + 1 for step, gap, size in zip(strides, dilation, kernel, strict=True))
-
+    # For each tap the elements of the input that it is seen of, along each axis, and where in the output.
+    taps = [
+        [
+            _inside(size, step, gap * place - before, limit)
+            for size, step, gap, place, (before, _), limit in zip(
+                spatial, strides, dilation, tap, padding, out.shape[2:], strict=True
+            )
+        ]
+        for tap in itertools.product(*map(range, kernel))
+    ]
+    # Those that meet at some element of the output are added one after another.
+    meeting: dict[tuple[int, ...], list[int]] = {}
+    for number, tap in enumerate(itertools.product(*map(range, kernel))):
+        if all(source.start < source.stop for source, _ in taps[number]):
+            place = tuple(gap * at % step for at, gap, step in zip(tap, dilation, strides, strict=True))
+            meeting.setdefault(place, []).append(number)
+    # Where each element of the output is of one tap, what follows is done before it is put there.
+    is_done = all(len(numbers) == 1 for numbers in meeting.values()) and math.prod(out.shape[2:]) == sum(
+        math.prod([source.stop - source.start for source, _ in each]) for each in taps
+    )
+    finish = epilogue.step(3, 1) if epilogue and is_done else None
+    if not is_done:
+        out.fill(0)
     row = math.prod(spatial[1:])
     height = min(spatial[0], max(1, BLOCK // max(batch * channels * row, 1)))
 
-    def add(item: tuple[tuple[Array, tuple[int, ...]], int]) -> None:
-        (matrix, tap), start = item
-        rows = min(height, spatial[0] - start)
-        inside = [
-            _inside(size, strides[axis], dilation[axis] * tap[axis] - padding[axis][0], sizes[axis])
-            for axis, size in enumerate(spatial)
-        ]
-        inside[0] = _within(inside[0], start, start + rows, strides[0])
-        if any(source.start >= source.stop for source, _ in inside):
-            return
-        product = np.matmul(matrix, columns[..., start * row : (start + rows) * row])
-        taken: tuple[Any, ...] = (..., *(each for each, _ in inside))
-        target: tuple[Any, ...] = (..., *(each for _, each in inside))
-        part = product.reshape(batch, channels, rows, *spatial[1:])[taken]
-        if apart:
-            np.copyto(result[target], part)
-        else:
-            result[target] += part
+    def add(numbers: list[int]) -> None:
+        for number, start in itertools.product(numbers, range(0, spatial[0], height)):
+            first, *others = taps[number]
+            rows = min(height, spatial[0] - start)
+            inside = [_within(first, start, start + rows, strides[0]), *others]
+            if inside[0][0].start >= inside[0][0].stop:
+                continue
+            product = np.matmul(matrices[number], columns[..., start * row : (start + rows) * row])
+            if finish is not None:
+                made = product.reshape(batch, channels, -1)
+                finish(made, made)
+            taken: tuple[Any, ...] = (..., *(each for each, _ in inside))
+            target: tuple[Any, ...] = (..., *(each for _, each in inside))
+            part = product.reshape(batch, channels, rows, *spatial[1:])[taken]
+            if is_done:
+                np.copyto(out[target], part)
+            else:
+                out[target] += part
 
-    each_tap = zip(taps, itertools.product(*map(range, kernel)), strict=True)
-    items = itertools.product(each_tap, range(0, spatial[0], height))
-    share(lambda: add, items, alone=not apart or columns.size * channels * len(taps) < WORTH * groups)
-    return result
+    share(lambda: add, list(meeting.values()))
+    if epilogue and not is_done:
+        epilogue.into(out, out, 1)
 
 
 def _inside(size: int, step: int, offset: int, limit: int) -> tuple[slice, slice]:

@@ -57,7 +57,8 @@ def test_it_is_the_sum_of_its_taps(
     }.items():
         monkeypatch.setattr(accumulating, name, value)
     monkeypatch.setattr("modelarchive.ops.convolution.adds_less", lambda *_: False)
-    monkeypatch.setattr("modelarchive.ops.convolution.WORTH", 1)
+    monkeypatch.setattr("modelarchive.ops.convolution.lines_add_less", lambda *_: False)
+    monkeypatch.setattr("modelarchive.ops.convolution._is_worth", lambda *_: True)
     if not blas:
         monkeypatch.setattr(gemm, "_gemm", lambda dtype: None)
     used: list[bool] = []

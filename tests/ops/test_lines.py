@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelarchive.ops import lines
+from modelarchive.ops import lines, threads
 from modelarchive.ops.convolution import convolve
 from modelarchive.ops.epilogue import Epilogue
 from tests.ops.definition import by_definition
@@ -27,8 +27,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("block", [1, lines.BLOCK])
-@pytest.mark.parametrize("channels", [(7, 1), (7, 7), (3, 7)])
+@pytest.mark.parametrize("block", [1, threads.BLOCK])
+@pytest.mark.parametrize("channels", [(7, 1), (7, 7), (5, 7), (20, 7)])
 @pytest.mark.parametrize(("kernel", "dilation", "padding", "size"), CASES)
 def test_as_defined(
     kernel: Any, dilation: Any, padding: Any, size: Any, channels: Any, block: int, monkeypatch: Any
@@ -40,10 +40,10 @@ def test_as_defined(
         expected = by_definition(x, weight, padding, dilation, groups=groups)
     out = np.empty(expected.shape)
     assert lines.lines_add_less(weight.shape, groups, dilation, x.shape, expected.shape[2:])
-    monkeypatch.setattr(lines, "BLOCK", block)
+    monkeypatch.setattr(threads, "BLOCK", block)
     slope = RNG.uniform(0.1, 0.9, len(weight))
     with np.errstate(invalid="ignore"):
-        lines.by_lines(x, weight, out, padding, dilation, Epilogue(summand=bias, slope=slope), alone=False)
+        lines.by_lines(x, weight, out, padding, dilation, Epilogue(summand=bias, slope=slope))
     expected += bias[:, None, None]
     expected = np.where(expected > 0, expected, expected * slope[:, None, None])
     np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
@@ -62,7 +62,7 @@ def test_rows_alone(kernel: int, dilation: int, padding: Any, rank: int) -> None
     expected = expected.reshape(x.shape)
     out = np.empty(x.shape)
     assert lines.lines_add_less(weight.shape, 7, apart, x.shape, x.shape[2:])
-    lines.by_lines(x, weight, out, pads, apart, Epilogue(slope=np.full(1, 0.5)), alone=False)
+    lines.by_lines(x, weight, out, pads, apart, Epilogue(slope=np.full(1, 0.5)))
     np.testing.assert_allclose(out, np.where(expected > 0, expected, expected / 2), rtol=1e-12, atol=1e-12)
 
 
@@ -75,7 +75,9 @@ def test_rows_alone(kernel: int, dilation: int, padding: Any, rank: int) -> None
         ((1, 6, 400, 400), 6, 6, 1, False),
         ((1, 1, 20, 20), 1, 1, 1, True),
         ((1, 16, 48, 48), 16, 1, 1, True),
-        ((1, 16, 48, 48), 64, 1, 1, False),
+        ((1, 16, 48, 48), 64, 1, 1, True),
+        ((1, 16, 48, 48), 80, 1, 1, False),
+        ((1, 16, 48, 48), 8, 1, 1, False),
         ((1, 64, 9, 9), 64, 1, 1, False),
     ],
 )

@@ -71,6 +71,15 @@ def test_joins(shape, data):
         each[axis] = size
         arrays.append(ones(each))
     agrees("concatenate", arrays, axis=axis)
+    kinds = st.sampled_from(["float32", "float64", "int16", ">f4", "bool", "complex64"])
+    given = [np.arange(each.size).reshape(each.shape).astype(data.draw(kinds)) for each in arrays]
+    expected = np.concatenate(given, axis=axis)
+    for worth in (0, 1 << 20):  # by threads and by NumPy
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("modelarchive.ops.shaping.WORTH", worth)
+            found = agrees("concatenate", given, axis=axis)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
     agrees("stack", [ones(shape)] * len(sizes), axis=data.draw(st.integers(-len(shape) - 1, len(shape))))
 
 

@@ -37,7 +37,7 @@ def test_it_is_the_sum_of_its_taps(
     bias = rng.standard_normal(channels, np.float32)
     monkeypatch.setattr(taps, "BLOCK", block)
     monkeypatch.setattr("modelarchive.ops.convolution.adds_less", lambda *_: True)
-    monkeypatch.setattr("modelarchive.ops.convolution.WORTH", 1)
+    monkeypatch.setattr("modelarchive.ops.convolution._is_worth", lambda *_: True)
     used: list[bool] = []
     by_taps = taps.by_taps
     monkeypatch.setattr("modelarchive.ops.convolution.by_taps", lambda *a, **k: (used.append(True), by_taps(*a, **k)))

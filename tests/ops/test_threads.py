@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 
 from modelarchive import nn
-from modelarchive.ops import threads
+from modelarchive.ops import convolution, epilogue, normalisation, pooling, threads
 
 RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True)
+def _are_soon_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EACH", "POINTS", "WINDOWS"):
+        monkeypatch.setattr(convolution, name, 1 << 20)
+    for module in (epilogue, normalisation, pooling):
+        monkeypatch.setattr(module, "WORTH", 1 << 16)
 
 
 @pytest.fixture
@@ -87,10 +95,13 @@ def other_network() -> nn.Sequential:
 @pytest.mark.parametrize("made", [network, dense_network, pytest.param(other_network, marks=pytest.mark.slow)])
 def test_the_same_bits_however_many(made: Callable[[], nn.Sequential], monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = made(), image()
-    found = []
+    found, shared = [], []
+    run = threads._Team.run
+    monkeypatch.setattr(threads._Team, "run", lambda self, *given: (shared.append(self.size), run(self, *given)))
     for number in ("1", "2", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", number)
         found += [net(x), net(x)]
+    assert set(shared) == {2, 5}
     for each in found[1:]:
         np.testing.assert_array_equal(each, found[0])
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelarchive.ops import convolution
+from modelarchive.ops import columns, threads
 from modelarchive.ops.convolution import convolve
 from modelarchive.ops.normalisation import batch_norm, embed, group_norm, layer_norm
 from modelarchive.ops.pooling import avg_pool, max_pool
@@ -93,7 +93,8 @@ def test_what_is_not_finite_stays_in_its_windows(geometry, groups, inputs, data)
 
 @pytest.mark.parametrize("block", [1, 100, 2000, 1 << 21])
 def test_blocks_of_columns_do_not_change_the_result(block, monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK", block)
+    for module in (columns, threads):
+        monkeypatch.setattr(module, "BLOCK", block)
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((3, 4, 9, 8)), rng.standard_normal((6, 2, 3, 3))
     geometry = {"strides": (2, 1), "padding": ((1, 0), (1, 1)), "dilation": (1, 2)}
@@ -222,10 +223,12 @@ def test_normalisation_by_its_formula():
     assert plain.dtype == np.float16
 
 
+@pytest.mark.parametrize("mean", [0, 0.9, 1.1, 1000])
 @pytest.mark.parametrize("groups", [1, 2, 6])
-def test_groups_of_long_rows_far_from_zero(groups):
+def test_groups_of_long_rows(groups, mean):
+    """Near zero, where the variance is the mean square but for the mean's, and far from it."""
     rng = np.random.default_rng(2)
-    x = (1000 + rng.standard_normal((2, 6, 30_011))).astype(np.float32)
+    x = (mean + rng.standard_normal((2, 6, 30_011))).astype(np.float32)
     x[1, -1] = 7
     weight, bias = rng.standard_normal((2, 6)).astype(np.float32)
     rows = x.astype(np.float64).reshape(2, groups, -1)
@@ -235,6 +238,19 @@ def test_groups_of_long_rows_far_from_zero(groups):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     last = group_norm(np.moveaxis(x, 1, -1), weight, bias, groups=groups, axis=-1, epsilon=1e-5)
     np.testing.assert_allclose(np.moveaxis(last, -1, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_group_that_is_not_finite_spoils_no_other(value):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((2, 4, 500)).astype(np.float32)
+    expected = group_norm(x, None, None, groups=2, axis=1, epsilon=1e-5)
+    x[0, 3, 7] = value
+    with np.errstate(invalid="ignore"):
+        found = group_norm(x, None, None, groups=2, axis=1, epsilon=1e-5)
+    assert np.isnan(found[0, 2:]).any()
+    found[0, 2:] = expected[0, 2:]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_embedding_refuses_what_numpy_would_take():
