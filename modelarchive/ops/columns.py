@@ -16,8 +16,6 @@ from modelarchive.ops.registry import Array
 from modelarchive.ops.runs import Columns, Runs, evenly
 from modelarchive.ops.threads import BLOCK, block_of, parts, share, team_size
 
-#: Parts into which one product is cut, for several threads.
-PARTS: Final = 4
 #: Columns of one product at least, where there are as many: shorter products keep BLAS less busy.
 WIDTH: Final = 256
 #: Elements of the output of groups that are finished together.
@@ -41,7 +39,7 @@ def pointwise(x: Array, matrix: Array, out: Array, epilogue: Epilogue) -> None:
     batch, positions = len(x), math.prod(out.shape[2:])
     source = x.reshape(batch, groups, taps, positions)
     target = out.reshape(batch, groups, channels, positions)
-    width = max(WIDTH, min(BLOCK // max(groups * taps, len(out[0])), -(-positions // PARTS)))
+    width = max(WIDTH, min(2 * BLOCK // parts() // max(groups * taps, len(out[0])), -(-positions // parts() ** 2)))
     images = max(1, width // positions)
 
     finish = epilogue.step(3, 1) if epilogue else None
@@ -72,6 +70,8 @@ def by_runs(x: Array, matrix: Array, out: Array, runs: Runs, epilogue: Epilogue)
     groups, channels, taps = matrix.shape
     row, in_channels, places = runs.row, x.shape[1] // groups, runs.sizes[0]
     block = block_of((x.size + out.size) // 3)
+    if groups > 1 and block == BLOCK:
+        block //= 2  # as large are the images that are laid out, and what the products give
     rows = min(places, max(1, max(WIDTH, block // taps) // row))
     # Where the weight is the larger factor, threads share the product of an image itself.
     if groups == 1 and channels <= math.prod(runs.sizes):
