@@ -56,9 +56,11 @@ class _Team:
         self._process = os.getpid()
         self._jobs: SimpleQueue[Any] = SimpleQueue()
         self._helpers: list[threading.Thread] = []
+        self._holds = False
 
     def run(self, begin: Callable[[], Callable[[T], object]], items: list[T]) -> None:
         """Let the threads, this one among them, take the items one after another."""
+        self.hold_blas()
         if not self._helpers:
             self._helpers = [
                 threading.Thread(target=_serve, args=(self._jobs,), name=f"modelarchive_{number}", daemon=True)
@@ -92,10 +94,11 @@ class _Team:
             if error is not None:
                 raise error
 
-    def begin(self) -> None:
-        """Have BLAS keep to one thread."""
-        if self.size > 1:
+    def hold_blas(self) -> None:
+        """Have BLAS keep to one thread from now on."""
+        if self.size > 1 and not self._holds and self.is_here():
             hold()
+            self._holds = True
 
     def is_here(self) -> bool:
         """Whether the threads are of this process: a fork has none of them."""
@@ -103,7 +106,7 @@ class _Team:
 
     def end(self) -> None:
         """Wait for the threads to end."""
-        if self.size == 1 or not self.is_here():
+        if not self._holds or not self.is_here():
             return
         try:
             for _ in self._helpers:
@@ -155,7 +158,6 @@ def team() -> Iterator[None]:
     """Threads for the time of a forward pass; none are left behind."""
     _keep_memory()
     found = _Team()
-    found.begin()
     token = _TEAM.set(found)
     buffer = np.setbufsize(BUFFER)
     try:
@@ -172,8 +174,11 @@ def threads_if(is_worth: bool) -> Iterator[None]:
 
     Those that make short calls of NumPy wait for the interpreter, and for each other's caches, longer than they work.
     """
+    found = _TEAM.get()
+    if found is not None:
+        found.hold_blas()
     little = _IS_LITTLE.set(not is_worth)
-    token = _TEAM.set(_TEAM.get() if is_worth else None)
+    token = _TEAM.set(found if is_worth else None)
     try:
         yield
     finally:

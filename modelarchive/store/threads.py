@@ -57,8 +57,11 @@ def shared(begin: Callable[[], Callable[[Job], Result]], jobs: Sequence[Job], *,
         work()
         for other in others:
             other.join()
-    finally:
+    except BaseException:  # an interrupt while waiting: what the others have begun ends before the file is closed
         left.clear()
+        for other in others:
+            other.join()
+        raise
     if errors:
         raise min(errors, key=lambda each: each[0])[1]
     return found
