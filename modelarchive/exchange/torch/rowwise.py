@@ -328,7 +328,8 @@ _RULES: Final[dict[str, Callable[[_Rows], bool]]] = {
     ),
     **dict.fromkeys(_OF_SUMS, _along(otherwise=None)),
     **dict.fromkeys(
-        ("slice", "select", "unbind", "split", "chunk", "split_with_sizes", "narrow"), _along(otherwise=0)
+        ("slice", "select", "unbind", "split", "chunk", "split_with_sizes", "narrow", "unsafe_split", "unsafe_chunk"),
+        _along(otherwise=0),
     ),
     "flip": _along("dims"),
     "roll": _along("dims", otherwise=None),

@@ -3,7 +3,7 @@
 import pytest
 
 import modelarchive as ma
-from modelarchive.exchange.torch import read_module
+from modelarchive.exchange.torch import decomposing, read_module
 from tests.exchange.torch.comparison import Holder, X, assert_read
 
 torch = pytest.importorskip("torch")
@@ -55,3 +55,22 @@ def test_any_number_of_steps_is_refused_with_what_to_do():
     module = Holder(LAYERS["projections"](), lambda layer, x: layer(x)[0])
     with pytest.raises(ma.ConversionError, match="any number of them: give it a fixed number"):
         read_module(module, {"shape": [None, "steps", 6]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["GRUCell", "LSTMCell", "RNNCell"])
+def test_cells_are_taken_apart_in_one_pass(cell, monkeypatch):
+    """Each pass through a program takes longer than exporting it."""
+    passes = []
+    decomposed = decomposing._decomposed
+    monkeypatch.setattr(decomposing, "_decomposed", lambda *given: passes.append(given) or decomposed(*given))
+    torch.manual_seed(0)
+
+    def steps(layer, x):
+        state = None
+        for each in x.unbind(1):
+            state = layer(each, state)
+        return state
+
+    assert_read(Holder(getattr(torch.nn, cell)(6, 5), steps), X)
+    assert len(passes) == 1
