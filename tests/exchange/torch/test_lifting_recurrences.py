@@ -3,7 +3,7 @@
 import pytest
 
 import modelarchive as ma
-from modelarchive.exchange.torch import decomposing, read_module
+from modelarchive.exchange.torch import read_module
 from tests.exchange.torch.comparison import Holder, X, assert_read
 
 torch = pytest.importorskip("torch")
@@ -61,6 +61,8 @@ def test_any_number_of_steps_is_refused_with_what_to_do():
 @pytest.mark.parametrize("cell", ["GRUCell", "LSTMCell", "RNNCell"])
 def test_cells_are_taken_apart_in_one_pass(cell, monkeypatch):
     """Each pass through a program takes longer than exporting it."""
+    from modelarchive.exchange.torch import decomposing
+
     passes = []
     decomposed = decomposing._decomposed
     monkeypatch.setattr(decomposing, "_decomposed", lambda *given: passes.append(given) or decomposed(*given))
