@@ -192,9 +192,11 @@ def _standardise_rows(
     share(lambda: add_up, range(len(pieces)))
     mean, power = sums.sum(axis=0) / size, squares.sum(axis=0) / size
     source = rows
-    if not (np.isfinite(power) & (2 * mean**2 <= power)).all():
-        # Too little of the squares is the variance: it would be what rounding has left of them.
-        first = mean.astype(rows.dtype)[:, None]
+    # Where too little of the squares is the variance, it would be what rounding has left of them.
+    is_far = ~(np.isfinite(power) & (2 * mean**2 <= power))
+    if is_far.any():
+        # From the others nothing is subtracted: what a row becomes does not depend on those beside it.
+        first = np.where(is_far, mean, 0).astype(rows.dtype)[:, None]
         share(lambda: centre, range(len(pieces)))
         # The mean once more, for the first one is rounded: where all values are alike, that error would be all.
         mean, power = sums.sum(axis=0) / size, squares.sum(axis=0) / size
@@ -215,8 +217,9 @@ def _sum(rows: Array) -> Array:
     several, rest = _in_parts(rows)
     ones = np.ones(FEW, rows.dtype)
     with np.errstate(invalid="ignore"):  # BLAS was seen to say so of numbers that are all finite
-        found: Array = (several @ ones).sum(axis=1, dtype=np.float64) + rest @ ones[: rest.shape[1]]
-    return found
+        # Row by row: what BLAS's product of a matrix gives for a row depends on where it lies.
+        found: Array = np.vecdot(several, ones).sum(axis=1, dtype=np.float64)
+        return found + np.vecdot(rest, ones[: rest.shape[1]])
 
 
 def _sum_of_squares(rows: Array) -> Array:

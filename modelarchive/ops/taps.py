@@ -16,13 +16,11 @@ import numpy as np
 
 from modelarchive.ops.epilogue import Epilogue
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share, team_size
+from modelarchive.ops.threads import BLOCK, share, team_size
 from modelarchive.ops.windows import Pairs, Shape
 
 #: Input channels for each output channel, from which on it does.
 NARROW: Final = 3
-#: Elements of the products made at a time, so that they stay in the cache until they are added.
-BLOCK: Final = 1 << 18
 #: Places along the last axis from which on it takes less time to add rows than to begin with them.
 WIDTH: Final = 12
 #: Elements of the input, for each tap of a block, from which on copying them takes longer than to begin an addition.

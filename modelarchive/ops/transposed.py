@@ -12,11 +12,9 @@ import numpy as np
 from modelarchive.ops.epilogue import NOTHING, Epilogue
 from modelarchive.ops.precision import float_dtype, rounded, widened
 from modelarchive.ops.registry import Array
-from modelarchive.ops.threads import share, threads_if
+from modelarchive.ops.threads import BLOCK, share, threads_if
 from modelarchive.ops.windows import Pairs, Shape, merged, split
 
-#: Elements of one product at most, as far as rows of the input go, so that it stays in the cache.
-BLOCK: Final = 1 << 18
 #: Multiplications from which on threads are worth their start.
 WORTH: Final = 1 << 24
 
