@@ -219,7 +219,8 @@ def _sum(rows: Array) -> Array:
     with np.errstate(invalid="ignore"):  # BLAS was seen to say so of numbers that are all finite
         # Row by row: what BLAS's product of a matrix gives for a row depends on where it lies.
         found: Array = np.vecdot(several, ones).sum(axis=1, dtype=np.float64)
-        return found + np.vecdot(rest, ones[: rest.shape[1]])
+        found += np.vecdot(rest, ones[: rest.shape[1]])
+    return found
 
 
 def _sum_of_squares(rows: Array) -> Array:
